@@ -1,0 +1,58 @@
+"""What a module is: a section of cloud-config, its boot stage and frequency, and what applies it."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Callable, NamedTuple
+
+from ..host import Host
+from ..instance import InstanceData
+from ..report import Report
+
+
+class Stage(Enum):
+    """The boot stages, in order."""
+
+    LOCAL = "local"
+    NETWORK = "network"
+    CONFIG = "config"
+    FINAL = "final"
+
+
+class Frequency(Enum):
+    """How often a module runs: every boot, once for each instance id, once ever."""
+
+    ALWAYS = "always"
+    INSTANCE = "instance"
+    ONCE = "once"
+
+
+class Context(NamedTuple):
+    """What a module may touch: the machine, the instance's data, its own report."""
+
+    host: Host
+    instance: InstanceData
+    report: Report
+    config: Mapping[str, Any]
+    """The whole merged cloud-config, for the few modules that look across sections."""
+    default_user: str
+    """The image's default user, such as `debian`; from agent.yaml."""
+    scripts: str
+    """Private directory of this instance's scripts and their output, absolute, mode 0700."""
+
+
+class Module(NamedTuple):
+    """A unit of work. *schema*'s fields are the top-level keys it reads, see `agent.schema`.
+
+    *apply* gets the loaded section, reports bad items to `context.report` and goes on with the
+    others; it raises AgentError only when nothing of the section can be done. It may run twice
+    with the same result. A module with *needs_section* False runs without any of its keys.
+    """
+
+    name: str
+    schema: Any
+    stage: Stage
+    frequency: Frequency
+    apply: Callable[[Any, Context], None]
+    needs_section: bool = True
+    at_most_once: bool = False
+    """Its mark is made before it starts (scripts, runcmd); else after, so a failure is tried again."""

@@ -1,0 +1,47 @@
+"""What can go wrong, by whose fault it is. Texts are `where: what is wrong`, without secrets."""
+
+
+class ServerError(Exception):
+    """Anything the server can explain."""
+
+
+class ConfigError(ServerError):
+    """The operator's configuration; *problems* has one line for each mistake, file and line first."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class RequestError(ServerError):
+    """A request that is refused, with the status that says so."""
+
+    status = 400
+
+
+class BadRequest(RequestError):
+    status = 400
+
+
+class Unauthorized(RequestError):
+    status = 401
+
+
+class Forbidden(RequestError):
+    status = 403
+
+
+class NotFound(RequestError):
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+
+
+class Conflict(RequestError):
+    status = 409
+
+
+class TooLarge(RequestError):
+    status = 413
