@@ -7,6 +7,10 @@ from typing import Any, Callable, NamedTuple
 from ..host import Host
 from ..instance import InstanceData
 from ..report import Report
+from ..secret import Secret
+
+STATE = "/var/lib/linklocal/agent"
+"""Where a module keeps, by `host.write`, what it must remember over boots."""
 
 
 class Stage(Enum):
@@ -26,6 +30,16 @@ class Frequency(Enum):
     ONCE = "once"
 
 
+class UserScript(NamedTuple):
+    """A script of the user data, still to be run."""
+
+    name: str
+    """Its file name: the order of running is that of the names, as `run-parts` has it."""
+    place: str
+    """Where it stands in the user data, such as `part-001`."""
+    content: Secret
+
+
 class Context(NamedTuple):
     """What a module may touch: the machine, the instance's data, its own report."""
 
@@ -38,6 +52,8 @@ class Context(NamedTuple):
     """The image's default user, such as `debian`; from agent.yaml."""
     scripts: str
     """Private directory of this instance's scripts and their output, absolute, mode 0700."""
+    user_scripts: tuple[UserScript, ...] = ()
+    """The scripts of the user data, in any order."""
 
 
 class Module(NamedTuple):

@@ -1,0 +1,133 @@
+"""The modules: what each section of cloud-config makes of the machine.
+
+NAMES is cheap to read, so that a module is imported only when one of its keys is there.
+"""
+
+from typing import NamedTuple
+
+from .base import Module, Stage
+
+
+class Name(NamedTuple):
+    """A row of NAMES. A module without *keys* runs whether it has a section or not."""
+
+    name: str
+    stage: Stage
+    keys: tuple[str, ...] = ()
+
+
+# By stage, then in the order of running. Files come before users, so that a skeleton or a
+# useradd default can be among them; keys come after users, passwords after keys.
+NAMES = (
+    Name("bootcmd", Stage.NETWORK, ("bootcmd",)),
+    Name("write_files", Stage.NETWORK, ("write_files",)),
+    Name("hostname", Stage.NETWORK),
+    Name("hosts", Stage.NETWORK, ("manage_etc_hosts",)),
+    Name("users_groups", Stage.NETWORK),
+    Name("ssh", Stage.NETWORK),
+    Name("set_passwords", Stage.NETWORK, ("password", "chpasswd", "ssh_pwauth")),
+    Name("timezone", Stage.CONFIG, ("timezone",)),
+    Name("write_files_deferred", Stage.FINAL, ("write_files",)),
+    Name("scripts", Stage.FINAL),
+    Name("runcmd", Stage.FINAL, ("runcmd",)),
+    Name("scripts_late", Stage.FINAL),
+    Name("final_message", Stage.FINAL),
+)
+
+NOT_MODULES = frozenset(
+    {
+        "allow_userdata",
+        "cloud_config_modules",
+        "cloud_final_modules",
+        "cloud_init_modules",
+        "datasource",
+        "datasource_list",
+        "disable_fallback_netcfg",
+        "launch-index",
+        "manual_cache_clean",
+        "merge_how",
+        "merge_type",
+        "network",
+        "output",
+        "reporting",
+        "system_info",
+        "updates",
+        "vendor_data",
+        "vendor_data2",
+    }
+)
+"""Top-level keys that are right in a cloud-config and belong to no module."""
+
+NICHE = frozenset(
+    {
+        "ansible",
+        "apk_repos",
+        "apt_pipelining",
+        "autoinstall",
+        "byobu_by_default",
+        "chef",
+        "disable_ec2_metadata",
+        "drivers",
+        "fan",
+        "grub_dpkg",
+        "landscape",
+        "lxd",
+        "mcollective",
+        "puppet",
+        "rh_subscription",
+        "rpi",
+        "salt_minion",
+        "snap",
+        "spacewalk",
+        "ubuntu_advantage",
+        "ubuntu_pro",
+        "wireguard",
+        "zypper",
+    }
+)
+"""Sections cloud-init has and Linklocal leaves alone: each deserves one clear warning."""
+
+NOT_YET = frozenset(
+    {
+        "apt",
+        "authkey_hash",
+        "ca_certs",
+        "device_aliases",
+        "disk_setup",
+        "fs_setup",
+        "growpart",
+        "keyboard",
+        "locale",
+        "locale_configfile",
+        "manage_resolv_conf",
+        "mount_default_fields",
+        "mounts",
+        "no_ssh_fingerprints",
+        "ntp",
+        "package_reboot_if_required",
+        "package_update",
+        "package_upgrade",
+        "packages",
+        "phone_home",
+        "power_state",
+        "random_seed",
+        "resize_rootfs",
+        "resolv_conf",
+        "rsyslog",
+        "ssh_import_id",
+        "ssh_key_console_blacklist",
+        "ssh_fp_console_blacklist",
+        "swap",
+        "yum_repo_dir",
+        "yum_repos",
+    }
+)
+"""Keys of common sections that this version does not apply: a warning, too, but no misspelling."""
+
+
+def load_module(name: str) -> Module:
+    """Import the module of that NAMES row."""
+    from importlib import import_module
+
+    module: Module = import_module(f".{name}", __name__).MODULE
+    return module
