@@ -1,0 +1,65 @@
+"""One log line for each write: who, from where, what, which instance, result. Never a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import struct
+
+from aiohttp import web
+
+from .auth import Caller
+
+log = logging.getLogger(__name__)
+
+CALLER = "linklocal.caller"
+_NOTES = "linklocal.notes"
+_PLAIN = re.compile(r"[\w.:@/+=-]+", re.ASCII)
+
+
+def note(request: web.Request, **words: object) -> None:
+    """Add what is known of the write to its audit line: plain facts only."""
+    request.setdefault(_NOTES, {}).update(words)
+
+
+def record(request: web.Request, status: int) -> None:
+    """Write the audit line of *request*, when it is a write or was refused at the door."""
+    caller = request.get(CALLER)
+    if not isinstance(caller, Caller):
+        if status in (401, 403):
+            log.warning("refused %s %s from=%s", request.method, _what(request), peer(request))
+        return
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    words = {"instance": request.match_info.get("id"), **request.get(_NOTES, {})}
+    log.info(
+        "%s from=%s %s %s%s -> %d",
+        caller.name,
+        peer(request),
+        request.method,
+        _what(request),
+        "".join(f" {key}={_quoted(value)}" for key, value in words.items() if value is not None),
+        status,
+    )
+
+
+def peer(request: web.Request) -> str:
+    """Return the peer's address, or the uid of the process at the other end of a Unix socket."""
+    transport = request.transport
+    connection = transport.get_extra_info("socket") if transport else None
+    if connection is not None and connection.family == socket.AF_UNIX:
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return f"uid:{struct.unpack('3i', raw)[1]}"
+    return request.remote or "unknown"
+
+
+def _what(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else _quoted(request.rel_url.raw_path[:256])
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)

@@ -1,0 +1,154 @@
+"""JSON bodies of the control plane, read by small typed readers that name each mistake's place."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from ..errors import BadRequest
+from ..secret import Secret
+
+
+class InvalidBody(BadRequest):
+    """A body with mistakes: *problems* is (JSON pointer, text) for each."""
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        super().__init__("; ".join(text for _, text in problems))
+        self.problems = problems
+
+
+class Body:
+    """A JSON object, read key by key; `finish` raises all mistakes at once.
+
+    A reader that finds a mistake notes it and returns the default.
+    """
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._raw = raw
+        self._read: list[str] = []
+        self._problems: list[tuple[str, str]] = []
+
+    def text(self, key: str, default: str | None = None, *, longest: int = 256) -> str | None:
+        """Return the string at *key*: not empty, one line, at most *longest* characters."""
+        value = self._value(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self.refuse(key, f"expected a string, got {_type(value)}")
+        elif not 0 < len(value) <= longest:
+            self.refuse(key, f"expected 1 to {longest} characters, got {len(value)}")
+        elif not value.isprintable():
+            self.refuse(key, "expected printable characters only")
+        else:
+            return value
+        return default
+
+    def secret(self, key: str, *, longest: int = 1024) -> Secret | None:
+        """Return the string at *key*, which no text will ever quote."""
+        value = self._value(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.refuse(key, f"expected a string, got {_type(value)}")
+        elif not 0 < len(value) <= longest:
+            self.refuse(key, f"expected 1 to {longest} characters, got {len(value)}")
+        else:
+            try:
+                return Secret(value.encode())
+            except UnicodeEncodeError:
+                self.refuse(key, "expected Unicode text without lone surrogates")
+        return None
+
+    def flag(self, key: str) -> bool:
+        """Return the boolean at *key*, False when it is absent."""
+        value = self._value(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self.refuse(key, f"expected true or false, got {_type(value)}")
+        return False
+
+    def choice(self, key: str, choices: Sequence[str], default: str) -> str:
+        """Return the one of *choices* at *key*."""
+        value = self.text(key, default)
+        if value in choices and value is not None:
+            return value
+        expected = ", ".join(map(repr, choices))
+        self.refuse(key, f"expected one of {expected}, got {value!r}")
+        return default
+
+    def refuse(self, key: str, text: str) -> None:
+        """Note a mistake at *key*."""
+        self._problems.append((f"/{key}" if key else "", f"{key}: {text}" if key else text))
+
+    def finish(self) -> None:
+        """Raise InvalidBody when there was any mistake or a key that nobody read."""
+        for key in self._raw:
+            if key not in self._read:
+                near = difflib.get_close_matches(key, self._read, n=1)
+                hint = f"nearest is {near[0]!r}" if near else f"known are {', '.join(self._read)}"
+                self._problems.append(
+                    (f"/{_escaped(key)}", f"unknown key {_printable(key)!r}; {hint}")
+                )
+        if self._problems:
+            raise InvalidBody(*self._problems)
+
+    def _value(self, key: str) -> Any:
+        self._read.append(key)
+        return self._raw.get(key)
+
+
+async def read_body(request: web.Request) -> Body:
+    """Return the JSON object that *request* carries; raises InvalidBody."""
+    raw = await request.read()
+    try:
+        value = json.loads(raw or b"{}", object_pairs_hook=_object, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        # The message names a position and what was expected there, never the text itself.
+        raise InvalidBody(
+            ("", f"body: not JSON: line {error.lineno}, column {error.colno}: {error.msg}")
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidBody(("", "body: expected JSON in UTF-8")) from None
+    except (ValueError, RecursionError):
+        raise InvalidBody(("", "body: expected JSON of sane depth and number sizes")) from None
+    if not isinstance(value, dict):
+        raise InvalidBody(("", f"body: expected a JSON object, got {_type(value)}"))
+    return Body(value)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two readers of one document must not see different values.
+    value: dict[str, Any] = {}
+    for key, item in pairs:
+        if key in value:
+            raise InvalidBody((f"/{_escaped(key)}", f"{_printable(key)}: the key is there twice"))
+        value[key] = item
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise InvalidBody(("", f"body: {name} is not JSON"))
+
+
+def _printable(key: str) -> str:
+    return key.encode("ascii", "backslashreplace").decode()[:64]
+
+
+def _escaped(key: str) -> str:
+    """Return *key* as part of a JSON pointer (RFC 6901)."""
+    return _printable(key).replace("~", "~0").replace("/", "~1")
+
+
+def _type(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        type(None): "null",
+    }
+    return names.get(type(value), "a number")

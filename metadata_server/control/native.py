@@ -1,0 +1,225 @@
+"""The native API under /linklocal/v1: instances, posted passwords, password resets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, get_args
+
+from aiohttp import web
+
+from ..catalog import Catalog
+from ..errors import BadRequest, NotFound
+from ..instance import Instance
+from ..mailbox import Mailbox
+from ..reset.engine import USER, ResetEngine
+from ..reset.hashing import check_hash, hash_password
+from ..reset.policy import PasswordRefused, check
+from ..reset.requests import Apply, ResetRequest
+from ..secret import Secret
+from .audit import note
+from .body import Body, InvalidBody, read_body
+from .view import enrolment_view, instance_view, request_view, summary
+
+BASE: Final = "/linklocal/v1"
+SCHEMES_MADE: Final = ("sha512", "sha256", "bcrypt")
+LONGEST_WAIT: Final = 60.0
+"""Seconds; a client that wants to wait longer asks again."""
+
+
+class Native:
+    """The handlers; the engine and the mailbox below them are every dialect's."""
+
+    def __init__(self, catalog: Catalog, mailbox: Mailbox, engine: ResetEngine) -> None:
+        self._catalog = catalog
+        self._mailbox = mailbox
+        self._engine = engine
+        self._draining = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        one = BASE + "/instances/{id}"
+        resets = one + "/reset-password"
+        return [
+            web.get(BASE + "/instances", self.list_instances),
+            web.get(one, self.show_instance),
+            web.get(one + "/password", self.posted_password),
+            web.delete(one + "/password", self.forget_password),
+            web.post(resets, self.ask_reset),
+            web.get(resets, self.list_resets),
+            web.get(resets + "/{request}", self.show_reset),
+            web.delete(resets + "/{request}", self.cancel_reset),
+            web.post(resets + "/{request}/confirm", self.confirm_reset),
+            web.post(one + "/reset-key", self.accept_key),
+            web.post(one + "/reset-key/token", self.make_token),
+        ]
+
+    async def drain(self, _: web.Application) -> None:
+        """Answer at once whoever waits for the end of a reset."""
+        self._draining.set()
+
+    async def list_instances(self, _: web.Request) -> web.Response:
+        enrolment = self._engine.enrolment
+        return web.json_response(
+            {"instances": [summary(i, enrolment(i.id)) for i in self._catalog.all()]}
+        )
+
+    async def show_instance(self, request: web.Request) -> web.Response:
+        instance = self._instance(request)
+        return web.json_response(
+            instance_view(
+                instance,
+                self._engine.enrolment(instance.id),
+                revision=self._catalog.revision(instance.id),
+                password_posted=bool(self._mailbox.get(instance.id)),
+            )
+        )
+
+    async def posted_password(self, request: web.Request) -> web.Response:
+        instance = self._instance(request)
+        posted = self._mailbox.get(instance.id)
+        # What a guest posts is base64 by custom only.
+        return web.json_response({"password": posted.decode("utf-8", "replace")})
+
+    async def forget_password(self, request: web.Request) -> web.Response:
+        await self._mailbox.clear(self._instance(request).id)
+        return web.Response(status=204)
+
+    async def ask_reset(self, request: web.Request) -> web.Response:
+        instance = self._instance(request)
+        body = await read_body(request)
+        default = "Administrator" if instance.os_type == "Windows" else "root"
+        user = body.text("user", default, longest=32) or default
+        if not USER.fullmatch(user):
+            body.refuse("user", "expected letters, digits, '_', '.' and '-', a letter first")
+        password = body.secret("password")
+        given = body.secret("hash")
+        scheme = body.choice("scheme", SCHEMES_MADE, SCHEMES_MADE[0])
+        apply = read_apply(body)
+        options = {name: body.flag(name) for name in ("unlock", "expire", "restart", "replace")}
+        body.finish()
+        if password is not None and given is None:
+            made = await hashed(password, scheme, user=user, instance=instance)
+        elif given is not None and password is None:
+            made = checked(given)
+        else:
+            raise InvalidBody(("", "expected either 'password' or 'hash'"))
+        note(request, user=user, apply=apply, replace=options["replace"] or None)
+        asked = await self._engine.ask(instance, user, made, apply=apply, **options)
+        note(request, reset=asked.id, state=asked.state)
+        return self._answer(
+            asked, status=202, location=f"{BASE}/instances/{instance.id}/reset-password/{asked.id}"
+        )
+
+    async def list_resets(self, request: web.Request) -> web.Response:
+        instance = self._instance(request)
+        enrolment = self._engine.enrolment(instance.id)
+        asked = self._engine.requests(instance.id)
+        return web.json_response({"requests": [request_view(one, enrolment) for one in asked]})
+
+    async def show_reset(self, request: web.Request) -> web.Response:
+        asked = self._request(request)
+        seconds = read_wait(request)
+        if seconds and not asked.is_final:
+            asked = await self._end_of(asked, seconds)
+        return self._answer(asked)
+
+    async def cancel_reset(self, request: web.Request) -> web.Response:
+        return await self._change(request, self._engine.cancel)
+
+    async def confirm_reset(self, request: web.Request) -> web.Response:
+        """Let the guest on record have a reset that was asked for its predecessor."""
+        return await self._change(request, self._engine.confirm)
+
+    async def accept_key(self, request: web.Request) -> web.Response:
+        instance = self._instance(request)
+        body = await read_body(request)
+        fingerprint = body.text("fingerprint") or ""
+        if not fingerprint:
+            body.refuse("fingerprint", "expected the fingerprint on the guest's console")
+        body.finish()
+        note(request, fingerprint=fingerprint)
+        return web.json_response(
+            enrolment_view(await self._engine.accept(instance.id, fingerprint))
+        )
+
+    async def make_token(self, request: web.Request) -> web.Response:
+        """Answer a one-time token with which the instance's first reset daemon may enrol."""
+        token = await self._engine.enrol_token(self._instance(request).id)
+        return web.json_response({"token": token.reveal().decode()})
+
+    def _instance(self, request: web.Request) -> Instance:
+        instance = self._catalog.by_id(request.match_info["id"])
+        if instance is None:
+            raise NotFound(f"no such instance: {request.match_info['id'][:64]!r}")
+        return instance
+
+    def _request(self, request: web.Request) -> ResetRequest:
+        """Return the reset at the path, which must be of the instance at the path."""
+        instance = self._instance(request)
+        asked = self._engine.request(request.match_info["request"])
+        if asked is None or asked.instance != instance.id:
+            raise NotFound(f"no such reset request: {request.match_info['request'][:64]!r}")
+        return asked
+
+    async def _change(
+        self, request: web.Request, change: Callable[[str], Awaitable[ResetRequest]]
+    ) -> web.Response:
+        asked = self._request(request)
+        note(request, reset=asked.id)
+        changed = await change(asked.id)
+        note(request, state=changed.state)
+        return self._answer(changed)
+
+    async def _end_of(self, asked: ResetRequest, seconds: float) -> ResetRequest:
+        """Return *asked* at its end, or as it is after *seconds*, or when the server stops."""
+        end = asyncio.ensure_future(self._engine.wait(asked.id, seconds))
+        stop = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait((end, stop), return_when=asyncio.FIRST_COMPLETED)
+            return end.result() if end.done() else self._engine.request(asked.id) or asked
+        finally:
+            for task in (end, stop):
+                task.cancel()
+
+    def _answer(
+        self, asked: ResetRequest, *, status: int = 200, location: str | None = None
+    ) -> web.Response:
+        view = request_view(asked, self._engine.enrolment(asked.instance))
+        headers = {"Location": location} if location else None
+        return web.json_response(view, status=status, headers=headers)
+
+
+async def hashed(password: Secret, scheme: str, *, user: str, instance: Instance) -> Secret:
+    """Return a hash of *password* once it meets the policy; every dialect's edge for plain text."""
+    try:
+        check(password.reveal().decode(), user=user, os_type=instance.os_type)
+    except PasswordRefused as refused:
+        raise InvalidBody(*(("/password", f"password: {rule}") for rule in refused.rules)) from None
+    return await hash_password(password, scheme)
+
+
+def checked(given: Secret) -> Secret:
+    """Return *given* when it is a crypt(3) hash to the last character."""
+    try:
+        check_hash(given)
+    except BadRequest as error:
+        raise InvalidBody(("/hash", str(error))) from None
+    return given
+
+
+def read_apply(body: Body) -> Apply:
+    chosen = body.choice("apply", get_args(Apply), "both")
+    choices: dict[str, Apply] = {name: name for name in get_args(Apply)}
+    return choices[chosen]
+
+
+def read_wait(request: web.Request) -> float:
+    """Return the seconds of `?wait=`, 0 when it is absent."""
+    raw = request.query.get("wait", "0")
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise BadRequest(f"wait: expected seconds from 0 to {LONGEST_WAIT:g}")
+    return seconds

@@ -1,0 +1,154 @@
+"""What operators see: instances, requests and enrolments as JSON, without any secret.
+
+Field names are those of the configuration. User data, vendor data and injected files are shown by
+their size, extra paths by name, hashes not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+from ..instance import Instance, Nic
+from ..reset.requests import Enrolment, ResetRequest
+
+
+def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
+    """Return what a list says of *instance*."""
+    addresses = [
+        str(address) for nic in instance.nics for address in (nic.ipv4, nic.ipv6) if address
+    ]
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "hostname": instance.hostname,
+        "project_id": instance.project_id,
+        "os_type": instance.os_type,
+        "flavor": instance.flavor,
+        "addresses": addresses,
+        "reset": {"enrolment": "enrolled" if enrolment else "never"},
+    }
+
+
+def instance_view(
+    instance: Instance, enrolment: Enrolment | None, *, revision: int, password_posted: bool
+) -> dict[str, Any]:
+    """Return all that may be told of *instance*."""
+    image, qos = instance.image, instance.qos
+    identify, options = instance.identify, instance.metadata_options
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "hostname": instance.hostname,
+        "revision": revision,
+        "project_id": instance.project_id,
+        "enterprise_project_id": instance.enterprise_project_id,
+        "region": instance.region,
+        "availability_zone": instance.availability_zone,
+        "flavor": instance.flavor,
+        "image": asdict(image) if image else None,
+        "vpc_id": instance.vpc_id,
+        "os_type": instance.os_type,
+        "launch_index": instance.launch_index,
+        "login_mode": instance.login_mode,
+        "meta": dict(instance.meta),
+        "tags": dict(instance.tags),
+        "keys": [asdict(key) for key in instance.keys],
+        "security_groups": list(instance.security_groups),
+        "nics": [_nic(nic) for nic in instance.nics],
+        "dns": list(map(str, instance.dns)),
+        "qos": asdict(qos) if qos else None,
+        "agency": {"name": instance.agency.name} if instance.agency else None,
+        "user_data": {"size": len(instance.user_data)} if instance.user_data else None,
+        "vendor_data": _sized(instance.vendor_data),
+        "vendor_data2": _sized(instance.vendor_data2),
+        "files": [{"path": file.path, "size": len(file.content)} for file in instance.files],
+        "extra": sorted(instance.extra),
+        "ec2_ids": dict(instance.ec2_ids),
+        "block_devices": dict(instance.block_devices),
+        "metadata_options": asdict(options),
+        "identify": {
+            "addresses": list(map(str, identify.addresses)),
+            "interface": identify.interface,
+            "default": identify.default,
+        },
+        "reset_password": asdict(instance.reset_password),
+        "password_posted": password_posted,
+        "reset": enrolment_view(enrolment),
+    }
+
+
+def enrolment_view(enrolment: Enrolment | None) -> dict[str, Any]:
+    """Return what is known of the guest's reset daemon."""
+    if enrolment is None:
+        return {"enrolment": "never"}
+    return {
+        "enrolment": "enrolled",
+        "identity": enrolment.identity,
+        "candidate": enrolment.candidate,
+        "schemes": list(enrolment.schemes),
+        "first": time(enrolment.first),
+        "last": time(enrolment.last),
+    }
+
+
+def request_view(request: ResetRequest, enrolment: Enrolment | None) -> dict[str, Any]:
+    """Return what became of a password reset."""
+    return {
+        "id": request.id,
+        "instance": request.instance,
+        "user": request.user,
+        "state": request.state,
+        "code": request.code or None,
+        "scheme": request.scheme,
+        "apply": request.apply,
+        "unlock": request.unlock,
+        "expire": request.expire,
+        "restart": request.restart,
+        "created": time(request.asked),
+        "expires": time(request.expires),
+        "delivered": time(request.delivered),
+        "finished": time(request.finished),
+        "identity": request.identity,
+        "enrolment": "enrolled" if enrolment else "never",
+    }
+
+
+def time(seconds: float | None) -> str | None:
+    """Return a moment, in seconds since 1970, as ISO 8601 in UTC."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _nic(nic: Nic) -> dict[str, Any]:
+    return {
+        "id": nic.id,
+        "vif_id": nic.vif_id,
+        "network_id": nic.network_id,
+        "type": nic.type,
+        "mac": nic.mac,
+        "ipv4": _text(nic.ipv4),
+        "prefix": nic.prefix,
+        "gateway": _text(nic.gateway),
+        "public_ipv4": _text(nic.public_ipv4),
+        "ipv6": _text(nic.ipv6),
+        "ipv6_prefix": nic.ipv6_prefix,
+        "gateway6": _text(nic.gateway6),
+        "dhcp": nic.dhcp,
+        "mtu": nic.mtu,
+        "routes": [asdict(route) for route in nic.routes],
+        "addresses": list(nic.addresses),
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _sized(document: Mapping[str, Any]) -> dict[str, int] | None:
+    return {"size": len(json.dumps(dict(document), default=dict))} if document else None

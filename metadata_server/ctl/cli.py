@@ -1,0 +1,62 @@
+"""The `linklocal` command line: what all sub-commands share, and their groups."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from . import instance, password, reset
+from .errors import FAILED, USAGE, CtlError
+from .output import aside, cell
+from .parser import Parser
+
+DESCRIPTION = "Drive the control plane of a linklocal-server."
+EPILOG = """\
+finding the server:
+  --url and --token-file, else LINKLOCAL_URL and LINKLOCAL_TOKEN_FILE, else control-url and
+  control-token in $XDG_RUNTIME_DIR/linklocal (a server without --config writes them), else in
+  /etc/linklocal. A URL is http://127.0.0.1:PORT, https://HOST:PORT or unix:///PATH; a token file
+  that others can read is refused.
+
+exit status:
+  0 done; 1 failed, or refused by the server; 3 not final within --wait; 64 bad usage
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    parser = make_parser()
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        options = parser.parse_all(arguments)
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except CtlError as error:
+        aside(f"linklocal: {cell(str(error))}")
+        return error.status
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has had enough; Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status
+
+
+def make_parser() -> Parser:
+    """Return the parser with all sub-commands, as `--help` and the documentation's test see it."""
+    parser = Parser(prog="linklocal", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_common()
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for group in (instance, password, reset):
+        group.add(commands)
+    parser.set_defaults(run=lambda _: _no_command(parser))
+    return parser
+
+
+def _no_command(parser: Parser) -> int:
+    parser.print_usage(sys.stderr)
+    aside("linklocal: expected a command; linklocal --help lists them")
+    return USAGE
