@@ -1,0 +1,2 @@
+# Read by interactive shells.
+PS1="\u@\h:\w\$ "
