@@ -1,0 +1,1 @@
+"""Password resets: hashed at this edge, sealed to one guest, delivered once, acknowledged."""

@@ -1,0 +1,333 @@
+"""What the operator asks for and what becomes of it: the one place where reset requests change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, get_args
+
+from aiohttp import web
+
+from ..catalog import Catalog
+from ..errors import BadRequest, Conflict, NotFound
+from ..instance import Instance
+from ..secret import Secret
+from ..store import Store
+from .enrol import Enrolments
+from .guest import GuestSide
+from .hashing import check_hash
+from .requests import (
+    SCHEMA,
+    Apply,
+    AtRest,
+    Enrolment,
+    ResetRequest,
+    active,
+    enrolment_of,
+    expire_due,
+    move,
+    request_of,
+)
+from .sealed import ServerKey
+from .states import Event, after
+
+__all__ = ["SCHEMA", "Apply", "Enrolment", "ResetEngine", "ResetRequest"]
+
+log = logging.getLogger(__name__)
+
+EXPIRY: Final[dict[Apply, float]] = {"live": 15 * 60.0, "boot": 7 * 86400.0, "both": 7 * 86400.0}
+APPLY: Final[tuple[Apply, ...]] = get_args(Apply)
+KEPT: Final = 50
+"""Ended requests kept for each instance."""
+
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+SWEEP_SECONDS: Final = 3600.0
+
+
+class ResetEngine:
+    """The resets of every instance, for the control plane on one side and the guests on the other."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Path,
+        catalog: Catalog,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Work on *store*, whose schemas include SCHEMA; *directory* is where its key files are."""
+        self._store = store
+        self._catalog = catalog
+        self._clock = clock
+        self._at_rest = AtRest(store.key("reset-hash"))
+        self._key = ServerKey(store.key("reset-server"))
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._cleaning = asyncio.Lock()
+        self._ended = 0
+        self._cleaned = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self.counts: Counter[str] = Counter()
+        """How often each thing happened, by its code; for metrics."""
+        self._enrolments = Enrolments(
+            store,
+            self._key,
+            self._at_rest,
+            clock=clock,
+            counts=self.counts,
+            changed=self._changed,
+        )
+        self._guests = GuestSide(
+            store,
+            self._key,
+            self._at_rest,
+            self._enrolments,
+            clock=clock,
+            counts=self.counts,
+            changed=self._changed,
+        )
+
+    @property
+    def server_key(self) -> str:
+        """The public key S, in the form that a guest's `server_key` and `trust` take."""
+        return self._key.public.hex()
+
+    async def ask(
+        self,
+        instance: Instance,
+        user: str,
+        hash: Secret,
+        *,
+        apply: Apply = "both",
+        unlock: bool = False,
+        expire: bool = False,
+        restart: bool = False,
+        replace: bool = False,
+    ) -> ResetRequest:
+        """Record that *user*'s password is to become *hash*, and wake the guest.
+
+        Supersedes a request that was not delivered yet; raises Conflict when one was, unless
+        *replace*.
+        """
+        if not USER.fullmatch(user):
+            raise BadRequest(
+                "user: expected a name of letters, digits, '_', '.' and '-', at most 32"
+            )
+        if apply not in APPLY:
+            raise BadRequest(f"apply: expected one of {', '.join(APPLY)}, got {apply!r}")
+        scheme = check_hash(hash)
+        known = self.enrolment(instance.id)
+        if known and known.boot and scheme not in known.schemes:
+            raise BadRequest(
+                f"hash: the guest cannot check {scheme}, only {', '.join(known.schemes)}"
+            )
+        if apply == "live" and not (known and known.boot):
+            raise Conflict("apply: live needs a guest that has enrolled, and this one never did")
+        request_id = secrets.token_hex(16)
+        closed = self._at_rest.close(hash, request_id, instance.id, user)
+        now = self._clock()
+
+        def change(state: sqlite3.Connection) -> None:
+            expire_due(state, now=now, instance_id=instance.id)
+            for old in active(state, instance.id):
+                if old["state"] == "delivered" and not replace:
+                    raise Conflict(
+                        f"reset {old['id']} was delivered and is not acknowledged yet; "
+                        "replace it, or wait for its result"
+                    )
+                move(state, old, "supersede", now)
+            guest = state.execute(
+                "SELECT identity, boot FROM reset_enrolments WHERE instance = ?", (instance.id,)
+            ).fetchone()
+            state.execute(
+                "INSERT INTO reset_requests (id, instance, user, scheme, hash, apply, unlock, expire,"
+                " restart, state, code, identity, boot, asked, expires)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', '', ?, ?, ?, ?)",
+                (
+                    request_id,
+                    instance.id,
+                    user,
+                    scheme,
+                    closed,
+                    apply,
+                    unlock,
+                    expire,
+                    restart,
+                    guest["identity"] if guest else None,
+                    guest["boot"] if guest else None,
+                    now,
+                    now + EXPIRY[apply],
+                ),
+            )
+            state.execute(
+                "DELETE FROM reset_requests WHERE instance = ? AND finished IS NOT NULL AND id NOT IN"
+                " (SELECT id FROM reset_requests WHERE instance = ? ORDER BY asked DESC LIMIT ?)",
+                (instance.id, instance.id, KEPT),
+            )
+
+        await self._write(change, instance.id)
+        self.counts["asked"] += 1
+        log.info("reset %s: asked for user %r of instance %s", request_id, user, instance.id)
+        return self._known(request_id)
+
+    def request(self, request_id: str) -> ResetRequest | None:
+        rows = self._store.read("SELECT * FROM reset_requests WHERE id = ?", request_id)
+        return request_of(rows[0], self._clock()) if rows else None
+
+    def requests(self, instance_id: str) -> tuple[ResetRequest, ...]:
+        """Return the requests of an instance, the newest first."""
+        rows = self._store.read(
+            "SELECT * FROM reset_requests WHERE instance = ? ORDER BY asked DESC, rowid DESC",
+            instance_id,
+        )
+        return tuple(request_of(row, self._clock()) for row in rows)
+
+    async def cancel(self, request_id: str) -> ResetRequest:
+        """End a request; one that was delivered may be applied all the same, and then says so."""
+        return await self._operate(request_id, "cancel")
+
+    async def confirm(self, request_id: str) -> ResetRequest:
+        """Let the guest on record have a request that was asked for another one."""
+        return await self._operate(request_id, "confirm")
+
+    async def wait(self, request_id: str, timeout: float) -> ResetRequest:
+        """Return the request once it is final, or as it is after *timeout* seconds."""
+        found = self._known(request_id)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        event = asyncio.Event()
+        watchers = self._watchers.setdefault(found.instance, set())
+        watchers.add(event)
+        try:
+            while not (found := self._known(request_id)).is_final:
+                left = min(end - loop.time(), found.expires - self._clock() + 0.01)
+                if end <= loop.time():
+                    break
+                alarm = loop.call_later(max(left, 0.0), event.set)
+                await event.wait()
+                alarm.cancel()
+                event.clear()
+        finally:
+            watchers.discard(event)
+            if not watchers:
+                self._watchers.pop(found.instance, None)
+        return found
+
+    def enrolment(self, instance_id: str) -> Enrolment | None:
+        """Return the guest on record, or None when none ever enrolled."""
+        rows = self._store.read("SELECT * FROM reset_enrolments WHERE instance = ?", instance_id)
+        return enrolment_of(rows[0]) if rows else None
+
+    async def accept(self, instance_id: str, fingerprint: str) -> Enrolment:
+        """Put the candidate with *fingerprint* in the place of the guest on record.
+
+        Requests asked for the old one wait for `confirm`.
+        """
+        await self._enrolments.accept(instance_id, fingerprint)
+        found = self.enrolment(instance_id)
+        if found is None:
+            raise NotFound(f"instance {instance_id}: never enrolled")
+        return found
+
+    async def enrol_token(self, instance_id: str) -> Secret:
+        """Return a new one-time token with which the first guest of an instance may enrol.
+
+        It belongs into a file that only the guest's root can read. An earlier one is void.
+        """
+        return await self._enrolments.enrol_token(instance_id)
+
+    async def handle(
+        self, request: web.BaseRequest, instance: Instance, rest: str
+    ) -> web.StreamResponse:
+        """Answer a guest's request for *rest*, the path below /linklocal/v1/reset-password/."""
+        if self._timer is None:
+            self._arm()
+        return await self._guests.answer(request, instance, rest)
+
+    def drain(self) -> None:
+        """Answer long polls at once, from now on, and stop the clockwork."""
+        self._guests.drain()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _operate(self, request_id: str, event: Event) -> ResetRequest:
+        found = self._known(request_id)
+        now = self._clock()
+
+        def change(state: sqlite3.Connection) -> None:
+            expire_due(state, now=now, instance_id=found.instance)
+            row = state.execute(
+                "SELECT * FROM reset_requests WHERE id = ?", (request_id,)
+            ).fetchone()
+            if after(row["state"], event) is None:
+                raise Conflict(f"reset {request_id} is {row['state']}: too late to {event} it")
+            move(state, row, event, now)
+            if event == "confirm":
+                state.execute(
+                    "UPDATE reset_requests SET identity = (SELECT identity FROM reset_enrolments"
+                    " WHERE instance = ?) WHERE id = ?",
+                    (found.instance, request_id),
+                )
+
+        await self._write(change, found.instance)
+        return self._known(request_id)
+
+    async def _write(self, change: Callable[[sqlite3.Connection], None], instance_id: str) -> None:
+        await self._store.write(change)
+        await self._changed(instance_id)
+
+    async def _changed(self, instance_id: str) -> None:
+        """Wake whoever waits for *instance_id*, and leave no trace of hashes that were cleared."""
+        for event in self._watchers.get(instance_id, ()):
+            event.set()
+        self._guests.wake(instance_id)
+        self._arm()
+        # Requests that end together share one truncation.
+        self._ended += 1
+        mine = self._ended
+        async with self._cleaning:
+            if self._cleaned < mine:
+                upto = self._ended
+                await self._store.truncate_log()
+                self._cleaned = upto
+
+    def _arm(self) -> None:
+        """See to it that hashes are cleared when their time is over, also when nobody asks."""
+        if self._timer is not None:
+            self._timer.cancel()
+        rows = self._store.read(
+            "SELECT MIN(expires) AS soonest FROM reset_requests WHERE finished IS NULL"
+        )
+        soonest = rows[0]["soonest"]
+        left = SWEEP_SECONDS if soonest is None else soonest - self._clock()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(min(max(left, 1.0), SWEEP_SECONDS), self._start_sweep)
+
+    def _start_sweep(self) -> None:
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        now = self._clock()
+        rows = self._store.read(
+            "SELECT DISTINCT instance FROM reset_requests WHERE finished IS NULL AND expires <= ?",
+            now,
+        )
+        for row in rows:
+            instance_id = row["instance"]
+            await self._store.write(partial(expire_due, now=now, instance_id=instance_id))
+            await self._changed(instance_id)
+        self._arm()
+
+    def _known(self, request_id: str) -> ResetRequest:
+        found = self.request(request_id)
+        if found is None:
+            raise NotFound(f"no such reset: {request_id[:64]!r}")
+        return found

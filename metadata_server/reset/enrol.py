@@ -1,0 +1,248 @@
+"""Which guest speaks for an instance: challenge, proof of root, enrolment, another identity."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import sqlite3
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Final
+
+from aiohttp import web
+
+from ..catalog import normalised, origins
+from ..errors import Conflict
+from ..instance import Instance
+from ..secret import Secret
+from ..store import Store
+from . import sealed
+from .requests import AtRest, identity_changed
+from .sealed import ServerKey
+from .wire import Refusal, answer, body_of, forbidden, malformed, peer
+
+log = logging.getLogger(__name__)
+
+LOW_PORTS: Final = 1024
+PROXY_HEADERS: Final = ("X-Instance-ID", "X-Forwarded-For", "Forwarded", "Via")
+PROOF_HEADER: Final = "X-Linklocal-Reset-Proof"
+CHALLENGES_KEPT: Final = 4096
+
+
+class Enrolments:
+    """Puts guests on record, one for each instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: ServerKey,
+        at_rest: AtRest,
+        *,
+        clock: Callable[[], float],
+        counts: Counter[str],
+        changed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._at_rest = at_rest
+        self._clock = clock
+        self._counts = counts
+        self._changed = changed
+        self._used: OrderedDict[bytes, None] = OrderedDict()
+
+    async def challenge(self, request: web.BaseRequest, instance: Instance) -> web.Response:
+        (await body_of(request)).version()
+        address, _ = peer(request)
+        nonce = self._key.challenge(instance.id, address, self._clock())
+        return answer({"nonce": nonce.hex(), "server": self._key.public.hex()})
+
+    async def enrol(self, request: web.BaseRequest, instance: Instance) -> web.Response:
+        fields = await body_of(request)
+        fields.version()
+        suites = fields.words("suites")
+        named = fields.text("instance")
+        boot = fields.hex("boot", sealed.BOOT_SIZE)
+        guest = fields.hex("key", sealed.KEY_SIZE)
+        identity = fields.hex("identity", sealed.KEY_SIZE)
+        schemes = fields.words("schemes")
+        nonce = fields.hex("nonce", 2 * sealed.NONCE_SIZE)
+        signature = fields.hex("sig", sealed.SIGNATURE_SIZE)
+
+        if sealed.SUITE not in suites:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "suite", f"suites: expected {sealed.SUITE}")
+        if named != instance.id:
+            raise forbidden("other-instance", "instance: this is another instance's address")
+        now, (address, _) = self._clock(), peer(request)
+        if nonce in self._used or not self._key.accepts(nonce, instance.id, address, now):
+            raise forbidden("nonce", "nonce: expected a fresh one from challenge")
+        message = sealed.enrol_message(
+            instance=named,
+            boot=boot,
+            guest=guest,
+            server=self._key.public,
+            nonce=nonce,
+            suites=suites,
+            schemes=schemes,
+        )
+        if not sealed.signed(message, signature, identity):
+            raise forbidden("signature", "sig: not by the identity over this server's key")
+        self._use_up(nonce)
+        try:
+            self._key.link(guest)
+        except ValueError:
+            raise malformed("key", "an X25519 public key that is not of low order") from None
+
+        pin = instance.reset_password.identity
+        mark = sealed.fingerprint(identity)
+        if pin is not None and pin != mark:
+            self._counts["identity-pinned"] += 1
+            raise forbidden("identity-pinned", f"identity: {mark} is not the one that is pinned")
+        lacking = None if pin else self._unproved(request, instance, message)
+        spent = self._token(instance) if instance.reset_password.proof == "token" else None
+
+        def change(state: sqlite3.Connection) -> str:
+            row = state.execute(
+                "SELECT identity, boot, key FROM reset_enrolments WHERE instance = ?",
+                (instance.id,),
+            ).fetchone()
+            if row is None or row["identity"] != identity:
+                if lacking is not None:
+                    return "proof" if row is None else "unproved-conflict"
+                if row is not None and pin is None:
+                    state.execute(
+                        "UPDATE reset_enrolments SET candidate = ? WHERE instance = ?",
+                        (identity, instance.id),
+                    )
+                    return "identity-conflict"
+                if spent is not None and pin is None:
+                    state.execute("DELETE FROM reset_tokens WHERE instance = ?", (instance.id,))
+            if row is None:
+                # What was asked before any guest enrolled belongs to the first.
+                state.execute(
+                    "UPDATE reset_requests SET identity = ?"
+                    " WHERE instance = ? AND identity IS NULL AND finished IS NULL",
+                    (identity, instance.id),
+                )
+            elif row["identity"] != identity:
+                identity_changed(state, instance.id, identity, now)
+            words = (json.dumps(suites), json.dumps(schemes))
+            state.execute(
+                "INSERT INTO reset_enrolments"
+                " (instance, identity, boot, key, suites, schemes, first, last)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (instance) DO UPDATE SET"
+                " identity = excluded.identity, boot = excluded.boot, key = excluded.key,"
+                " suites = excluded.suites, schemes = excluded.schemes, last = excluded.last",
+                (instance.id, identity, boot, guest, *words, now, now),
+            )
+            return "enrolled" if row is None else "enrolled-again"
+
+        outcome = await self._store.write(change)
+        self._counts[outcome] += 1
+        if outcome == "proof":
+            raise forbidden("proof", lacking or "")
+        if outcome.endswith("conflict"):
+            log.warning(
+                "instance %s: another identity, %s, asks to enrol; it was refused",
+                instance.id,
+                mark,
+            )
+            raise Refusal(
+                HTTPStatus.CONFLICT,
+                "identity-conflict",
+                f"identity: another one is on record; the operator may accept {mark}",
+            )
+        log.info("instance %s: %s enrolled", instance.id, mark)
+        await self._changed(instance.id)
+        return answer({"suite": sealed.SUITE, "identity": mark})
+
+    def _use_up(self, nonce: bytes) -> None:
+        self._used[nonce] = None
+        while len(self._used) > CHALLENGES_KEPT:
+            self._used.popitem(last=False)
+
+    def _unproved(self, request: web.BaseRequest, instance: Instance, message: bytes) -> str | None:
+        """Return what is missing for a first enrolment, or None when the caller proved root."""
+        address, port = peer(request)
+        way = instance.reset_password.proof
+        if way == "none":
+            if _is_loopback(address):
+                return None
+            return "proof: none is for guests on this machine's loopback only"
+        if way == "token":
+            shown = request.headers.get(PROOF_HEADER, "")
+            token = self._token(instance)
+            if token is None:
+                return "proof: no token was issued for this instance"
+            expected = sealed.token_proof(token.reveal(), message).hex()
+            # Compared as bytes: a header may hold any character.
+            if sealed.same(shown.encode(errors="replace"), expected.encode()):
+                return None
+            return f"proof: {PROOF_HEADER} is not by the token that was issued"
+        if any(name in request.headers for name in PROXY_HEADERS):
+            return "proof: a source port proves nothing through a proxy; use a token"
+        if instance.identify.default and not _is_own(instance, address):
+            return "proof: a source port proves nothing for an instance that answers anyone"
+        if not 0 < port < LOW_PORTS:
+            return f"proof: expected a source port below {LOW_PORTS}, which only root can have"
+        return None
+
+    def _token(self, instance: Instance) -> Secret | None:
+        rows = self._store.read("SELECT token FROM reset_tokens WHERE instance = ?", instance.id)
+        return self._at_rest.open(rows[0]["token"], "token", instance.id) if rows else None
+
+    async def enrol_token(self, instance_id: str) -> Secret:
+        """Return a new one-time token for the first enrolment of an instance."""
+        token = Secret(secrets.token_hex(32).encode())
+        closed = self._at_rest.close(token, "token", instance_id)
+        await self._store.write(
+            lambda state: (
+                state.execute(
+                    "INSERT INTO reset_tokens (instance, token) VALUES (?, ?)"
+                    " ON CONFLICT (instance) DO UPDATE SET token = excluded.token",
+                    (instance_id, closed),
+                ).rowcount
+            )
+        )
+        return token
+
+    async def accept(self, instance_id: str, mark: str) -> None:
+        """Put the candidate with the fingerprint *mark* on record; it enrols again by itself."""
+        now = self._clock()
+
+        def change(state: sqlite3.Connection) -> None:
+            row = state.execute(
+                "SELECT candidate FROM reset_enrolments WHERE instance = ?", (instance_id,)
+            ).fetchone()
+            candidate = row["candidate"] if row else None
+            if candidate is None or sealed.fingerprint(candidate) != mark:
+                raise Conflict(f"instance {instance_id}: no candidate has this fingerprint")
+            identity_changed(state, instance_id, candidate, now)
+            state.execute(
+                "UPDATE reset_enrolments SET identity = candidate, candidate = NULL,"
+                " boot = NULL, key = NULL WHERE instance = ?",
+                (instance_id,),
+            )
+
+        await self._store.write(change)
+        self._counts["identity-accepted"] += 1
+        log.warning("instance %s: identity %s accepted by the operator", instance_id, mark)
+        await self._changed(instance_id)
+
+
+def _is_own(instance: Instance, address: str) -> bool:
+    """Say whether the instance is known by *address* itself, not as the one that answers anyone."""
+    try:
+        known = normalised(address)
+    except ValueError:
+        return False
+    return any(origin.address == known for origin in origins(instance))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(normalised(address)).is_loopback
+    except ValueError:
+        return False

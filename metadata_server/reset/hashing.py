@@ -1,0 +1,88 @@
+"""crypt(3) hashes: the exact grammar that is accepted, and making one of a password, off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from ..errors import BadRequest, ServerError
+from ..secret import Secret
+
+Scheme = Literal["sha512", "sha256", "yescrypt", "bcrypt"]
+SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+
+_ALPHABET = rb"[./0-9A-Za-z]"
+_ROUNDS = rb"(?:rounds=[1-9][0-9]{3,8}\$)?"
+_GRAMMAR: Final[tuple[tuple[Scheme, re.Pattern[bytes]], ...]] = (
+    ("sha512", re.compile(rb"\$6\$" + _ROUNDS + _ALPHABET + rb"{1,16}\$" + _ALPHABET + rb"{86}")),
+    ("sha256", re.compile(rb"\$5\$" + _ROUNDS + _ALPHABET + rb"{1,16}\$" + _ALPHABET + rb"{43}")),
+    (
+        "yescrypt",
+        re.compile(
+            rb"\$y\$" + _ALPHABET + rb"{1,32}\$" + _ALPHABET + rb"{1,86}\$" + _ALPHABET + rb"{43}"
+        ),
+    ),
+    ("bcrypt", re.compile(rb"\$2b\$(?:0[4-9]|[12][0-9]|3[01])\$" + _ALPHABET + rb"{53}")),
+)
+
+ROUNDS: Final[Mapping[str, int]] = MappingProxyType(
+    {"sha512": 500_000, "sha256": 500_000, "bcrypt": 12}
+)
+"""Work of the hashes made here: some tenths of a second at every login; the guest must do it too."""
+
+_HASHER: Final = Path(__file__).with_name("hasher.py")
+_POOL: Final = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hash")
+
+
+def scheme_of(text: bytes) -> Scheme | None:
+    """Return the scheme whose grammar *text* follows to the last character, or None."""
+    for scheme, pattern in _GRAMMAR:
+        if pattern.fullmatch(text):
+            return scheme
+    return None
+
+
+def check_hash(text: Secret) -> Scheme:
+    """Return the scheme of a crypt(3) hash; BadRequest, without the value, when it is none."""
+    scheme = scheme_of(text.reveal())
+    if scheme is None:
+        raise BadRequest(
+            "hash: expected a complete crypt(3) hash: $6$ with 86 characters after its salt, "
+            "$5$ or $y$ with 43, $2b$ with 53 after its cost"
+        )
+    return scheme
+
+
+async def hash_password(
+    secret: Secret, scheme: str = "sha512", *, rounds: int | None = None
+) -> Secret:
+    """Return a crypt(3) hash of *secret* with a fresh salt, made in another process.
+
+    crypt(3) keeps the interpreter lock while it works, so a thread would stall every guest. A
+    process for each hash holds one password and is gone with it, or with the server.
+    """
+    if scheme not in ROUNDS:
+        raise BadRequest(
+            f"scheme: expected one of {', '.join(ROUNDS)} to make a hash with, got {scheme!r}"
+        )
+    if b"\0" in secret.reveal():
+        raise BadRequest("password: expected text without NUL")
+    loop = asyncio.get_running_loop()
+    made = await loop.run_in_executor(_POOL, _hash, secret, scheme, rounds or ROUNDS[scheme])
+    if scheme_of(made.reveal()) != scheme:
+        raise ServerError(f"scheme {scheme}: the hash could not be made here")
+    return made
+
+
+def _hash(secret: Secret, scheme: str, rounds: int) -> Secret:
+    program = [sys.executable, str(_HASHER), scheme, str(rounds)]
+    done = subprocess.run(program, input=secret.reveal(), capture_output=True, check=False)
+    return Secret(done.stdout)
