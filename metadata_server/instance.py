@@ -16,6 +16,11 @@ from .secret import Secret
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+def empty() -> Mapping[str, Any]:
+    # Before Python 3.12 a mappingproxy has no hash, so dataclasses take it for a mutable default.
+    return EMPTY
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     name: str
@@ -126,28 +131,28 @@ class Instance:
     vpc_id: str | None = None
     os_type: Literal["Linux", "Windows"] = "Linux"
     launch_index: int = 0
-    meta: Mapping[str, str] = EMPTY
+    meta: Mapping[str, str] = field(default_factory=empty)
     """As served: the derived values with the configured ones over them."""
     keys: tuple[Key, ...] = ()
     security_groups: tuple[str, ...] = ("default",)
     user_data: Secret | None = None
     """Decoded bytes, whatever form they were configured in."""
-    vendor_data: Mapping[str, Any] = EMPTY
-    vendor_data2: Mapping[str, Any] = EMPTY
+    vendor_data: Mapping[str, Any] = field(default_factory=empty)
+    vendor_data2: Mapping[str, Any] = field(default_factory=empty)
     nics: tuple[Nic, ...] = ()
     dns: tuple[IPv4Address | IPv6Address, ...] = ()
     qos: Qos | None = None
-    tags: Mapping[str, str] = EMPTY
+    tags: Mapping[str, str] = field(default_factory=empty)
     agency: Agency | None = None
     metadata_options: MetadataOptions = field(default_factory=MetadataOptions)
     identify: Identify = field(default_factory=Identify)
     reset_password: ResetPassword = field(default_factory=ResetPassword)
-    extra: Mapping[str, str] = EMPTY
+    extra: Mapping[str, str] = field(default_factory=empty)
     files: tuple[InjectedFile, ...] = ()
     devices: tuple[Mapping[str, Any], ...] = ()
-    block_devices: Mapping[str, str] = EMPTY
+    block_devices: Mapping[str, str] = field(default_factory=empty)
     """EC2 block-device-mapping: ami, root, ebs0, swap … to device names."""
-    ec2_ids: Mapping[str, str] = EMPTY
+    ec2_ids: Mapping[str, str] = field(default_factory=empty)
     """Overrides of instance-id, ami-id, reservation-id, kernel-id, ramdisk-id."""
     login_mode: Literal["password", "keypair", "later"] = "later"
     password_hash: Secret | None = None
