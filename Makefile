@@ -1,0 +1,40 @@
+# Each target makes the virtual environment it needs; nothing is installed outside the checkout.
+PYTHON ?= python3
+VENV := .venv
+# A developer's environment has all that the demo needs, and more.
+DEMO_VENV := $(if $(wildcard $(VENV)/.made),$(VENV),.demo-venv)
+export PATH := $(PATH):/usr/sbin:/sbin
+# With CI=true nothing may be skipped, and the slow tier is run too.
+export CI
+
+.PHONY: help demo test lint bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   boot real guests from our own metadata server, reset a password, show what happened"
+	@echo "make test   lint, types and every fast test; with CI=true the slow ones too"
+	@echo "make lint   what a commit must pass"
+	@echo "make bench  requests a second, and a boot against cloud-init's"
+
+demo: $(DEMO_VENV)/.made
+	@$(DEMO_VENV)/bin/python -m tests.guests.demo
+
+test: lint
+	$(VENV)/bin/python -m pytest -q -n 2 --maxfail=25
+
+lint: $(VENV)/.made
+	$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check && $(VENV)/bin/mypy
+
+bench: $(VENV)/.made
+	$(VENV)/bin/python -m tests.benchmarks
+
+.venv/.made: pyproject.toml
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,speed]'
+	@touch $@
+
+.demo-venv/.made: pyproject.toml
+	@test -x .demo-venv/bin/python || $(PYTHON) -m venv .demo-venv
+	@echo "installing into .demo-venv ..."
+	@.demo-venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
