@@ -1,0 +1,1 @@
+"""Where a machine learns who it is: detection without a socket, and one reader per cloud."""

@@ -1,0 +1,171 @@
+"""OpenStack's metadata, also as Huawei Cloud and Open Telekom Cloud serve it: five documents."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import DatasourceError
+from ..instance import InstanceData
+from ..report import Report
+from ..secret import Secret
+from .base import EC2_TOKENS, HUAWEI_TOKENS, Reader, Session
+from .client import Client
+
+TREE = "openstack/latest"
+
+
+class OpenStack:
+    """Versions are not probed: `latest` has carried these documents since 2016."""
+
+    name = "openstack"
+    url = "http://169.254.169.254"
+
+    def open(self, client: Client) -> Session:
+        """Return the reader of *client*'s tree; a token is asked for when one is demanded."""
+        return Session(client, (HUAWEI_TOKENS, EC2_TOKENS), eager=False)
+
+    def fetch(self, reader: Reader, report: Report) -> InstanceData | None:
+        """Return the instance's data, or None where there is no meta_data.json."""
+        meta_data = reader.get(f"{TREE}/meta_data.json")
+        if meta_data is None:
+            return None
+        return parse(
+            read_mapping(meta_data, "meta_data.json"),
+            user_data=reader.get(f"{TREE}/user_data") or b"",
+            vendor_data=optional(reader, "vendor_data.json", report),
+            vendor_data2=optional(reader, "vendor_data2.json", report),
+            network_data=optional(reader, "network_data.json", report),
+            report=report,
+        )
+
+
+def optional(reader: Reader, name: str, report: Report) -> Mapping[str, Any]:
+    """Return a document that a boot can do without; what is wrong with it is in *report*."""
+    try:
+        content = reader.get(f"{TREE}/{name}")
+        return read_mapping(content, name) if content and content.strip() else {}
+    except DatasourceError as error:
+        report.failed(name, str(error))
+        return {}
+
+
+def read_mapping(content: bytes, name: str) -> Mapping[str, Any]:
+    """Return the JSON object in *content*; the error says where it is broken and quotes nothing."""
+    try:
+        document = json.loads(content)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise DatasourceError(f"{name}: not JSON at {where}: {error.msg.lower()}") from None
+    except (ValueError, RecursionError):
+        raise DatasourceError(f"{name}: not JSON that can be read") from None
+    if not isinstance(document, dict):
+        raise DatasourceError(f"{name}: expected a JSON object, got {type(document).__name__}")
+    return document
+
+
+def parse(
+    meta_data: Mapping[str, Any],
+    *,
+    user_data: bytes,
+    vendor_data: Mapping[str, Any],
+    vendor_data2: Mapping[str, Any],
+    network_data: Mapping[str, Any],
+    report: Report,
+) -> InstanceData:
+    """Return what the documents say; only `uuid` is indispensable."""
+    instance_id = meta_data.get("uuid")
+    if not isinstance(instance_id, str) or not instance_id.strip():
+        raise DatasourceError("meta_data.json: expected the instance's id as 'uuid'")
+    return InstanceData(
+        datasource="openstack",
+        instance_id=instance_id.strip(),
+        hostname=text(meta_data, "hostname", report) or text(meta_data, "name", report),
+        public_keys=public_keys(meta_data, report),
+        user_data=Secret(user_data),
+        vendor_data=vendor_share(vendor_data, "vendor_data.json", report),
+        vendor_data2=vendor_share(vendor_data2, "vendor_data2.json", report),
+        availability_zone=text(meta_data, "availability_zone", report),
+        region=text(meta_data, "region_id", report),
+        local_ipv4=local_ipv4(network_data),
+        launch_index=launch_index(meta_data, report),
+        network_data=network_data or None,
+        random_seed=random_seed(meta_data, report),
+        meta_data=meta_data,
+    )
+
+
+def text(meta_data: Mapping[str, Any], key: str, report: Report) -> str | None:
+    value = meta_data.get(key)
+    if value is None or isinstance(value, str):
+        return value or None
+    report.refused(f"meta_data.json {key}", f"expected text, got {type(value).__name__}")
+    return None
+
+
+def launch_index(meta_data: Mapping[str, Any], report: Report) -> int:
+    value = meta_data.get("launch_index", 0)
+    if type(value) is int:
+        return value
+    report.refused("meta_data.json launch_index", "expected a number")
+    return 0
+
+
+def public_keys(meta_data: Mapping[str, Any], report: Report) -> tuple[str, ...]:
+    """Return one line for each key, from `public_keys` and from the ssh ones of `keys`."""
+    found: dict[str, None] = {}
+    named = meta_data.get("public_keys") or {}
+    listed = meta_data.get("keys") or ()
+    values = list(named.values()) if isinstance(named, dict) else [named]
+    for item in listed if isinstance(listed, list) else [listed]:
+        if not isinstance(item, dict):
+            values.append(item)
+        elif item.get("type") == "ssh":
+            values.append(item.get("data"))
+    for value in values:
+        if not isinstance(value, str):
+            report.refused("meta_data.json public_keys", "expected a key as text")
+            continue
+        found.update((line.strip(), None) for line in value.splitlines() if line.strip())
+    return tuple(found)
+
+
+def random_seed(meta_data: Mapping[str, Any], report: Report) -> Secret | None:
+    value = meta_data.get("random_seed")
+    if value is None:
+        return None
+    try:
+        return Secret(base64.b64decode(value, validate=True))
+    except (ValueError, TypeError):
+        report.refused("meta_data.json random_seed", "expected base64")
+        return None
+
+
+def local_ipv4(network_data: Mapping[str, Any]) -> str | None:
+    """Return the first address of the first link, as far as network_data.json says it."""
+    for section, key in (("links", "local_ipv4"), ("networks", "ip_address")):
+        rows = network_data.get(section)
+        for row in rows if isinstance(rows, list) else ():
+            value = row.get(key) if isinstance(row, dict) else None
+            if isinstance(value, str) and value.count(".") == 3:
+                return value
+    return None
+
+
+def vendor_share(document: Mapping[str, Any], name: str, report: Report) -> Secret | None:
+    """Return the share meant for guests: user data of any format, below the key `cloud-init`."""
+    share: Any = document.get("cloud-init")
+    static = document.get("static")
+    if share is None and isinstance(static, dict):
+        share = static.get("cloud-init")
+    if share is None or share == "" or share == []:
+        return None
+    if isinstance(share, str):
+        return Secret(share.encode())
+    if isinstance(share, list):
+        # JSON is YAML, so several documents are an archive of user data as they stand.
+        return Secret(b"#cloud-config-archive\n" + json.dumps(share).encode())
+    report.refused(f"{name} cloud-init", "expected text or a list")
+    return None

@@ -1,0 +1,282 @@
+"""User data to parts: gzip, base64 and MIME are opened; the first line decides a part's type.
+
+Pure and bounded. A part that cannot be taken is in the result with the reason, beside the others.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import NamedTuple
+
+from ..secret import Secret
+
+LIMIT = 16 * 1024 * 1024
+"""Most bytes of one document with everything in it opened."""
+MOST_PARTS = 500
+DEEPEST = 8
+
+SCRIPT = "text/x-shellscript"
+CLOUD_CONFIG = "text/cloud-config"
+ARCHIVE = "text/cloud-config-archive"
+BOOTHOOK = "text/cloud-boothook"
+WINDOWS = "windows"
+UNKNOWN = "unknown"
+
+# Lower case; a longer prefix stands before its own beginning.
+FIRST_LINES = (
+    (b"#cloud-config-archive", ARCHIVE),
+    (b"#cloud-config-jsonp", "text/cloud-config-jsonp"),
+    (b"#cloud-config", CLOUD_CONFIG),
+    (b"#cloud-boothook", BOOTHOOK),
+    (b"#include-once", "text/x-include-once-url"),
+    (b"#include", "text/x-include-url"),
+    (b"#part-handler", "text/part-handler"),
+    (b"## template:", "text/jinja2"),
+    (b"#ps1", WINDOWS),
+    (b"rem cmd", WINDOWS),
+    (b"<powershell>", WINDOWS),
+    (b"<script>", WINDOWS),
+    (b"#!", SCRIPT),
+)
+NOT_SERVED = {
+    "text/cloud-config-jsonp": "a JSON patch (#cloud-config-jsonp)",
+    "text/x-include-once-url": "a list of URLs (#include-once)",
+    "text/x-include-url": "a list of URLs (#include)",
+    "text/part-handler": "a part handler (#part-handler)",
+    "text/jinja2": "a jinja template (## template: jinja)",
+    "text/x-shellscript-per-boot": "a script for every boot",
+    "text/x-shellscript-per-instance": "a script for every instance",
+    "text/x-shellscript-per-once": "a script to run once",
+}
+"""Formats that are known by name and not taken yet."""
+TYPES = frozenset({SCRIPT, CLOUD_CONFIG, ARCHIVE, BOOTHOOK}) | frozenset(NOT_SERVED)
+_SNIFFED = frozenset({"", "text/plain", "text/x-not-multipart", "application/octet-stream", SCRIPT})
+_HEADER = re.compile(rb"(From |[A-Za-z][A-Za-z0-9-]*:[ \t])")
+_MIME = re.compile(rb"^(mime-version:|content-type:\s*multipart/)", re.IGNORECASE | re.MULTILINE)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
+EXPECTED = "expected '#!', '#cloud-config' or MIME on the first line"
+
+
+class Part(NamedTuple):
+    """One piece of user data; *result* is one of `report.RESULTS`, `done` for one that is taken."""
+
+    name: str
+    """File name of its MIME header, else part-001 and so on; safe as a file name."""
+    type: str
+    content: Secret
+    result: str = "done"
+    detail: str = ""
+    notices: tuple[str, ...] = ()
+    launch_index: int | None = None
+
+
+class Piece(NamedTuple):
+    """A document within a document: what its header declared, and its bytes."""
+
+    content: bytes
+    type: str = ""
+    name: str = ""
+    launch_index: int | None = None
+    problem: str = ""
+    notice: str = ""
+
+
+class Refused(Exception):
+    """A document cannot be opened, in words."""
+
+
+def decode(
+    content: bytes, *, launch_index: int = 0, base64: bool = False, limit: int = LIMIT
+) -> tuple[Part, ...]:
+    """Return the parts of *content* in order; none for an empty document.
+
+    With *base64*, text that is base64 of something known is opened, as users of EC2 expect. Parts
+    for another *launch_index* have the result `notice`.
+    """
+    if not content.strip():
+        return ()
+    opener = _Opener(limit, base64)
+    opener.open(Piece(content), 0)
+    return tuple(
+        part._replace(result="notice", detail=f"for launch index {part.launch_index} only")
+        if part.result == "done" and part.launch_index not in (None, launch_index)
+        else part
+        for part in opener.parts
+    )
+
+
+def first_line_type(content: bytes) -> str:
+    """Return the type that the first line of *content* declares, UNKNOWN when it says nothing."""
+    start = content[:40].lower()
+    for prefix, kind in FIRST_LINES:
+        if start.startswith(prefix):
+            return kind
+    return UNKNOWN
+
+
+def gunzip(content: bytes, limit: int) -> bytes:
+    """Return *content* unpacked; Refused when it is broken, cut, or larger than *limit*."""
+    pieces: list[bytes] = []
+    left = limit
+    while content:
+        unpack = zlib.decompressobj(31)
+        try:
+            piece = unpack.decompress(content, left + 1)
+        except zlib.error:
+            # Some tools pad: zeros after the end are no second member.
+            if pieces and not content.strip(b"\0"):
+                break
+            raise Refused("not gzip, though it begins as such") from None
+        left -= len(piece)
+        if left < 0:
+            raise Refused(f"larger than {limit} bytes when unpacked")
+        if not unpack.eof:
+            raise Refused("gzip that ends too early")
+        pieces.append(piece)
+        content = unpack.unused_data
+    return b"".join(pieces)
+
+
+class _Opener:
+    """Opens one document and all within it, under one budget of bytes and parts."""
+
+    def __init__(self, limit: int, base64: bool) -> None:
+        self.parts: list[Part] = []
+        self._left = self._limit = limit
+        self._base64 = base64
+
+    def open(self, piece: Piece, depth: int) -> None:
+        """Add the parts of *piece*."""
+        notices = [piece.notice] if piece.notice else []
+        kind = piece.type
+        try:
+            self._admit(piece, depth)
+            content = self._text(piece, notices)
+            if _is_mime(content):
+                from .mime import split
+
+                return self._open_all(split(content), depth + 1)
+            kind = _type(content, kind)
+            if kind == UNKNOWN and self._base64 and (inside := _from_base64(content)):
+                self._base64 = False
+                return self.open(piece._replace(content=inside), depth + 1)
+            if kind == ARCHIVE:
+                from .archive import split as split_archive
+
+                return self._open_all(split_archive(content), depth + 1)
+            content = _checked(content, kind, notices)
+        except Refused as refused:
+            result = "not run" if kind == WINDOWS else "refused"
+            self._add(piece, kind or UNKNOWN, b"", result, str(refused), notices)
+            return None
+        return self._add(piece, kind, content, "done", "", notices)
+
+    def _admit(self, piece: Piece, depth: int) -> None:
+        if piece.problem:
+            raise Refused(piece.problem)
+        self._left -= len(piece.content)
+        if self._left < 0:
+            together = "with all that was opened before " if depth else ""
+            raise Refused(f"{together}larger than {self._limit} bytes, the most that is taken")
+        if depth > DEEPEST:
+            raise Refused(f"nested deeper than {DEEPEST} levels")
+
+    def _open_all(self, pieces: tuple[Piece, ...], depth: int) -> None:
+        for piece in pieces:
+            if len(self.parts) >= MOST_PARTS:
+                return
+            if piece.content.strip() or piece.problem:
+                self.open(piece, depth)
+
+    def _text(self, piece: Piece, notices: list[str]) -> bytes:
+        """Return the piece unpacked, in UTF-8, from its first line on."""
+        content = piece.content
+        for _ in range(DEEPEST):
+            if not content.startswith(b"\x1f\x8b"):
+                break
+            content = gunzip(content, max(self._left, 0))
+            self._left -= len(content)
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            try:
+                content = content.decode("utf-16").encode()
+            except UnicodeError:
+                raise Refused("expected UTF-8, got broken UTF-16") from None
+            notices.append("UTF-16 was read as UTF-8")
+        if content.startswith(b"\xef\xbb\xbf"):
+            content = content[3:]
+            notices.append("a byte order mark was left out")
+        stripped = content.lstrip()
+        if len(stripped) < len(content):
+            notices.append("white space before the first line was left out")
+        return stripped
+
+    def _add(
+        self,
+        piece: Piece,
+        kind: str,
+        content: bytes,
+        result: str,
+        detail: str,
+        notices: list[str],
+    ) -> None:
+        name = piece.name or f"part-{len(self.parts) + 1:03}"
+        taken = {part.name for part in self.parts}
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}-{number}", number + 1
+        self.parts.append(
+            Part(unique, kind, Secret(content), result, detail, tuple(notices), piece.launch_index)
+        )
+
+
+def _is_mime(content: bytes) -> bool:
+    # Somewhere in the head is not enough: a script may well write a mail.
+    return bool(_HEADER.match(content)) and bool(_MIME.search(content[:4096]))
+
+
+def _type(content: bytes, declared: str) -> str:
+    if declared in _SNIFFED or declared not in TYPES:
+        kind = first_line_type(content)
+        if kind == UNKNOWN and declared == SCRIPT:
+            raise Refused("a script without '#!' on its first line")
+        if kind == UNKNOWN and declared not in _SNIFFED:
+            raise Refused(f"no type of user data: {declared[:80]!r}")
+        return kind
+    return declared
+
+
+def _checked(content: bytes, kind: str, notices: list[str]) -> bytes:
+    """Return what of *content* is handed on; Refused when this version cannot take its type."""
+    if kind == WINDOWS:
+        raise Refused("a Windows script, not run here")
+    if kind in NOT_SERVED:
+        raise Refused(f"{NOT_SERVED[kind]} is not supported by this version")
+    if kind == UNKNOWN:
+        inside = _from_base64(content)
+        hint = "; it is base64 of something known: give it decoded" if inside else ""
+        raise Refused(f"user data of no known type: {EXPECTED}{hint}")
+    if kind == BOOTHOOK and first_line_type(content) == BOOTHOOK:
+        content = content.partition(b"\n")[2].lstrip()
+    if kind in (SCRIPT, BOOTHOOK):
+        if b"\r\n" in content:
+            content = content.replace(b"\r\n", b"\n")
+            notices.append("line ends of Windows were made those of Unix")
+        if not content.startswith(b"#!"):
+            raise Refused("a script without '#!' on its first line")
+    return content
+
+
+def _from_base64(content: bytes) -> bytes:
+    """Return what *content* is base64 of when that is something known, else nothing."""
+    if not _BASE64.fullmatch(content):
+        return b""
+    from base64 import b64decode
+
+    try:
+        inside = b64decode(b"".join(content.split()), validate=True)
+    except ValueError:
+        return b""
+    start = inside[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    known = inside.startswith(b"\x1f\x8b") or first_line_type(start) != UNKNOWN or _is_mime(start)
+    return inside if known else b""
