@@ -53,7 +53,7 @@ SWEEP_SECONDS: Final = 3600.0
 
 
 class ResetEngine:
-    """The resets of every instance, for the control plane on one side and the guests on the other."""
+    """The resets of every instance: the control plane on one side, the guests on the other."""
 
     def __init__(
         self,
@@ -148,8 +148,9 @@ class ResetEngine:
                 "SELECT identity, boot FROM reset_enrolments WHERE instance = ?", (instance.id,)
             ).fetchone()
             state.execute(
-                "INSERT INTO reset_requests (id, instance, user, scheme, hash, apply, unlock, expire,"
-                " restart, state, code, identity, boot, asked, expires)"
+                "INSERT INTO reset_requests"
+                " (id, instance, user, scheme, hash, apply, unlock, expire, restart,"
+                " state, code, identity, boot, asked, expires)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', '', ?, ?, ?, ?)",
                 (
                     request_id,
@@ -168,8 +169,9 @@ class ResetEngine:
                 ),
             )
             state.execute(
-                "DELETE FROM reset_requests WHERE instance = ? AND finished IS NOT NULL AND id NOT IN"
-                " (SELECT id FROM reset_requests WHERE instance = ? ORDER BY asked DESC LIMIT ?)",
+                "DELETE FROM reset_requests WHERE instance = ? AND finished IS NOT NULL"
+                " AND id NOT IN (SELECT id FROM reset_requests WHERE instance = ?"
+                " ORDER BY asked DESC LIMIT ?)",
                 (instance.id, instance.id, KEPT),
             )
 
@@ -282,14 +284,16 @@ class ResetEngine:
 
     async def _write(self, change: Callable[[sqlite3.Connection], None], instance_id: str) -> None:
         await self._store.write(change)
-        await self._changed(instance_id)
+        await self._changed(instance_id, ended=True)
 
-    async def _changed(self, instance_id: str) -> None:
-        """Wake whoever waits for *instance_id*, and leave no trace of hashes that were cleared."""
+    async def _changed(self, instance_id: str, *, ended: bool = False) -> None:
+        """Wake whoever waits for *instance_id*; leave no trace of hashes when some were cleared."""
         for event in self._watchers.get(instance_id, ()):
             event.set()
         self._guests.wake(instance_id)
         self._arm()
+        if not ended:
+            return
         # Requests that end together share one truncation.
         self._ended += 1
         mine = self._ended
@@ -323,7 +327,7 @@ class ResetEngine:
         for row in rows:
             instance_id = row["instance"]
             await self._store.write(partial(expire_due, now=now, instance_id=instance_id))
-            await self._changed(instance_id)
+            await self._changed(instance_id, ended=True)
         self._arm()
 
     def _known(self, request_id: str) -> ResetRequest:

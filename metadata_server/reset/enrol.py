@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ from ..store import Store
 from . import sealed
 from .requests import AtRest, identity_changed
 from .sealed import ServerKey
-from .wire import Refusal, answer, body_of, forbidden, malformed, peer
+from .wire import Fields, Refusal, answer, body_of, forbidden, malformed, peer
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,36 @@ LOW_PORTS: Final = 1024
 PROXY_HEADERS: Final = ("X-Instance-ID", "X-Forwarded-For", "Forwarded", "Via")
 PROOF_HEADER: Final = "X-Linklocal-Reset-Proof"
 CHALLENGES_KEPT: Final = 4096
+
+
+Outcome = Literal["enrolled", "identity-conflict", "proof"]
+
+
+class Enrolling(NamedTuple):
+    """The message `key`."""
+
+    suites: tuple[str, ...]
+    instance: str
+    boot: bytes
+    key: bytes
+    identity: bytes
+    schemes: tuple[str, ...]
+    nonce: bytes
+    signature: bytes
+
+
+def read_enrolling(fields: Fields) -> Enrolling:
+    fields.version()
+    return Enrolling(
+        suites=fields.words("suites"),
+        instance=fields.text("instance"),
+        boot=fields.hex("boot", sealed.BOOT_SIZE),
+        key=fields.hex("key", sealed.KEY_SIZE),
+        identity=fields.hex("identity", sealed.KEY_SIZE),
+        schemes=fields.words("schemes"),
+        nonce=fields.hex("nonce", 2 * sealed.NONCE_SIZE),
+        signature=fields.hex("sig", sealed.SIGNATURE_SIZE),
+    )
 
 
 class Enrolments:
@@ -60,103 +90,74 @@ class Enrolments:
         return answer({"nonce": nonce.hex(), "server": self._key.public.hex()})
 
     async def enrol(self, request: web.BaseRequest, instance: Instance) -> web.Response:
-        fields = await body_of(request)
-        fields.version()
-        suites = fields.words("suites")
-        named = fields.text("instance")
-        boot = fields.hex("boot", sealed.BOOT_SIZE)
-        guest = fields.hex("key", sealed.KEY_SIZE)
-        identity = fields.hex("identity", sealed.KEY_SIZE)
-        schemes = fields.words("schemes")
-        nonce = fields.hex("nonce", 2 * sealed.NONCE_SIZE)
-        signature = fields.hex("sig", sealed.SIGNATURE_SIZE)
-
-        if sealed.SUITE not in suites:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "suite", f"suites: expected {sealed.SUITE}")
-        if named != instance.id:
-            raise forbidden("other-instance", "instance: this is another instance's address")
-        now, (address, _) = self._clock(), peer(request)
-        if nonce in self._used or not self._key.accepts(nonce, instance.id, address, now):
-            raise forbidden("nonce", "nonce: expected a fresh one from challenge")
-        message = sealed.enrol_message(
-            instance=named,
-            boot=boot,
-            guest=guest,
-            server=self._key.public,
-            nonce=nonce,
-            suites=suites,
-            schemes=schemes,
-        )
-        if not sealed.signed(message, signature, identity):
-            raise forbidden("signature", "sig: not by the identity over this server's key")
-        self._use_up(nonce)
-        try:
-            self._key.link(guest)
-        except ValueError:
-            raise malformed("key", "an X25519 public key that is not of low order") from None
-
-        pin = instance.reset_password.identity
-        mark = sealed.fingerprint(identity)
-        if pin is not None and pin != mark:
-            self._counts["identity-pinned"] += 1
+        asked = read_enrolling(await body_of(request))
+        message = self._checked(asked, instance, peer(request)[0])
+        mark = sealed.fingerprint(asked.identity)
+        pinned = instance.reset_password.identity
+        if pinned is not None and pinned != mark:
             raise forbidden("identity-pinned", f"identity: {mark} is not the one that is pinned")
-        lacking = None if pin else self._unproved(request, instance, message)
-        spent = self._token(instance) if instance.reset_password.proof == "token" else None
+        lacking = None if pinned else self._unproved(request, instance, message)
+        now = self._clock()
 
-        def change(state: sqlite3.Connection) -> str:
+        def change(state: sqlite3.Connection) -> Outcome:
             row = state.execute(
-                "SELECT identity, boot, key FROM reset_enrolments WHERE instance = ?",
-                (instance.id,),
+                "SELECT identity FROM reset_enrolments WHERE instance = ?", (instance.id,)
             ).fetchone()
-            if row is None or row["identity"] != identity:
-                if lacking is not None:
-                    return "proof" if row is None else "unproved-conflict"
-                if row is not None and pin is None:
-                    state.execute(
-                        "UPDATE reset_enrolments SET candidate = ? WHERE instance = ?",
-                        (identity, instance.id),
-                    )
-                    return "identity-conflict"
-                if spent is not None and pin is None:
-                    state.execute("DELETE FROM reset_tokens WHERE instance = ?", (instance.id,))
             if row is None:
-                # What was asked before any guest enrolled belongs to the first.
-                state.execute(
-                    "UPDATE reset_requests SET identity = ?"
-                    " WHERE instance = ? AND identity IS NULL AND finished IS NULL",
-                    (identity, instance.id),
-                )
-            elif row["identity"] != identity:
-                identity_changed(state, instance.id, identity, now)
-            words = (json.dumps(suites), json.dumps(schemes))
-            state.execute(
-                "INSERT INTO reset_enrolments"
-                " (instance, identity, boot, key, suites, schemes, first, last)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (instance) DO UPDATE SET"
-                " identity = excluded.identity, boot = excluded.boot, key = excluded.key,"
-                " suites = excluded.suites, schemes = excluded.schemes, last = excluded.last",
-                (instance.id, identity, boot, guest, *words, now, now),
-            )
-            return "enrolled" if row is None else "enrolled-again"
+                if lacking is not None:
+                    return "proof"
+                _record_first(state, instance.id, asked, now)
+            elif row["identity"] != asked.identity:
+                if pinned is None:
+                    # Whoever is not root there must not even become the candidate.
+                    if lacking is None:
+                        _record_candidate(state, instance.id, asked)
+                    return "identity-conflict"
+                identity_changed(state, instance.id, asked.identity, now)
+            _record(state, instance.id, asked, now)
+            return "enrolled"
 
         outcome = await self._store.write(change)
-        self._counts[outcome] += 1
         if outcome == "proof":
             raise forbidden("proof", lacking or "")
-        if outcome.endswith("conflict"):
-            log.warning(
-                "instance %s: another identity, %s, asks to enrol; it was refused",
-                instance.id,
-                mark,
-            )
+        if outcome == "identity-conflict":
+            log.warning("instance %s: refused to enrol another identity, %s", instance.id, mark)
             raise Refusal(
                 HTTPStatus.CONFLICT,
                 "identity-conflict",
                 f"identity: another one is on record; the operator may accept {mark}",
             )
+        self._counts["enrolled"] += 1
         log.info("instance %s: %s enrolled", instance.id, mark)
         await self._changed(instance.id)
         return answer({"suite": sealed.SUITE, "identity": mark})
+
+    def _checked(self, asked: Enrolling, instance: Instance, address: str) -> bytes:
+        """Return what was signed, or refuse; whose the identity is remains to be seen."""
+        if sealed.SUITE not in asked.suites:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "suite", f"suites: expected {sealed.SUITE}")
+        if asked.instance != instance.id:
+            raise forbidden("other-instance", "instance: this address belongs to another one")
+        fresh = self._key.accepts(asked.nonce, instance.id, address, self._clock())
+        if not fresh or asked.nonce in self._used:
+            raise forbidden("nonce", "nonce: expected a fresh one from challenge")
+        message = sealed.enrol_message(
+            instance=asked.instance,
+            boot=asked.boot,
+            guest=asked.key,
+            server=self._key.public,
+            nonce=asked.nonce,
+            suites=asked.suites,
+            schemes=asked.schemes,
+        )
+        if not sealed.signed(message, asked.signature, asked.identity):
+            raise forbidden("signature", "sig: not by the identity over this server's key")
+        self._use_up(asked.nonce)
+        try:
+            self._key.link(asked.key)
+        except ValueError:
+            raise malformed("key", "an X25519 public key that is not of low order") from None
+        return message
 
     def _use_up(self, nonce: bytes) -> None:
         self._used[nonce] = None
@@ -246,3 +247,43 @@ def _is_loopback(address: str) -> bool:
         return ip_address(normalised(address)).is_loopback
     except ValueError:
         return False
+
+
+def _record_first(
+    state: sqlite3.Connection, instance_id: str, asked: Enrolling, now: float
+) -> None:
+    # What was asked before any guest enrolled belongs to the first one.
+    state.execute(
+        "UPDATE reset_requests SET identity = ?"
+        " WHERE instance = ? AND identity IS NULL AND finished IS NULL",
+        (asked.identity, instance_id),
+    )
+    state.execute("DELETE FROM reset_tokens WHERE instance = ?", (instance_id,))
+    state.execute(
+        "INSERT INTO reset_enrolments (instance, identity, suites, schemes, first, last)"
+        " VALUES (?, ?, '[]', '[]', ?, ?)",
+        (instance_id, asked.identity, now, now),
+    )
+
+
+def _record_candidate(state: sqlite3.Connection, instance_id: str, asked: Enrolling) -> None:
+    state.execute(
+        "UPDATE reset_enrolments SET candidate = ? WHERE instance = ?",
+        (asked.identity, instance_id),
+    )
+
+
+def _record(state: sqlite3.Connection, instance_id: str, asked: Enrolling, now: float) -> None:
+    state.execute(
+        "UPDATE reset_enrolments SET identity = ?, boot = ?, key = ?, suites = ?, schemes = ?,"
+        " last = ? WHERE instance = ?",
+        (
+            asked.identity,
+            asked.boot,
+            asked.key,
+            json.dumps(asked.suites),
+            json.dumps(asked.schemes),
+            now,
+            instance_id,
+        ),
+    )

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -35,6 +35,12 @@ NONCES_KEPT: Final = 256
 """Poll nonces remembered for each guest: a replayed poll must not look like a fresh one."""
 
 
+class Changed(Protocol):
+    """Told when the requests of an instance changed; *ended* when a hash was cleared."""
+
+    async def __call__(self, instance_id: str, *, ended: bool = False) -> None: ...
+
+
 class Poll:
     """One long poll under way."""
 
@@ -55,7 +61,7 @@ class GuestSide:
         *,
         clock: Callable[[], float],
         counts: Counter[str],
-        changed: Callable[[str], Awaitable[None]],
+        changed: Changed,
     ) -> None:
         self._store = store
         self._key = key
@@ -222,7 +228,7 @@ class GuestSide:
             self._counts[result] += 1
             log.info("reset %s: %s %s", request_id, result, code)
         if recorded in FINAL:
-            await self._changed(instance.id)
+            await self._changed(instance.id, ended=True)
         proof = sealed.recorded_mac(
             keys, instance=instance.id, boot=boot, request_id=request_id, result=recorded, code=why
         )

@@ -1,4 +1,4 @@
-"""A program: prints the crypt(3) hash of the password on stdin; scheme and rounds are its arguments."""
+"""A program that prints the crypt(3) hash of stdin; its arguments are scheme and rounds."""
 
 import sys
 import warnings

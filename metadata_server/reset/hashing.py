@@ -1,4 +1,4 @@
-"""crypt(3) hashes: the exact grammar that is accepted, and making one of a password, off the loop."""
+"""crypt(3) hashes: the exact grammar that is accepted, and making one without stalling guests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GRAMMAR: Final[tuple[tuple[Scheme, re.Pattern[bytes]], ...]] = (
 ROUNDS: Final[Mapping[str, int]] = MappingProxyType(
     {"sha512": 500_000, "sha256": 500_000, "bcrypt": 12}
 )
-"""Work of the hashes made here: some tenths of a second at every login; the guest must do it too."""
+"""Work of the hashes made here; the guest does it too, at every login."""
 
 _HASHER: Final = Path(__file__).with_name("hasher.py")
 _POOL: Final = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hash")

@@ -1,4 +1,4 @@
-"""The cryptography of sealed reset, version 1. Pure: bytes in, bytes out; docs/reset-protocol.md."""
+"""The cryptography of sealed reset, version 1, as in docs/reset-protocol.md; pure."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ class ServerKey:
         return _public(e), ChaCha20Poly1305(key).encrypt(ZERO_NONCE, text, associated)
 
     def challenge(self, instance: str, address: str, now: float) -> bytes:
-        """Return a nonce that `accepts` takes for CHALLENGE_SECONDS, from that guest and address."""
+        """Return a nonce that `accepts` takes for CHALLENGE_SECONDS from that address."""
         head = int(now + CHALLENGE_SECONDS).to_bytes(8, "big") + secrets.token_bytes(8)
         return head + self._challenge_mac(head, instance, address)
 
     def accepts(self, nonce: bytes, instance: str, address: str, now: float) -> bool:
-        """Say whether *nonce* is a challenge of ours to this guest at this address, and still good."""
+        """Say whether *nonce* is a challenge of ours to that guest at that address, still good."""
         head, tail = nonce[:NONCE_SIZE], nonce[NONCE_SIZE:]
         if not same(tail, self._challenge_mac(head, instance, address)):
             return False
