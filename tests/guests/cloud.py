@@ -103,7 +103,9 @@ class Cloud:
         return str(port)
 
     def detach(self, port: str) -> None:
-        self._wire("detach", port=port)
+        """Unplug a guest; its wire is gone already when the cloud ended first."""
+        if self._wires is not None:
+            self._wire("detach", port=port)
 
     def serve(self, instances: Sequence[dict[str, Any]], **settings: Any) -> Service:
         """Start the real metadata server for *instances*, in the configuration file's words."""
