@@ -66,7 +66,7 @@ class Catalog:
     def __init__(self, instances: Sequence[Instance] = ()) -> None:
         self._revisions: Iterator[int] = count(1)
         self._by_id: dict[str, tuple[Instance, int]] = {}
-        self._by_origin: dict[Origin, Instance] = {}
+        self._by_origin: dict[tuple[str | None, str | None], Instance] = {}
         self.replace_base(instances)
 
     def by_id(self, instance_id: str) -> Instance | None:
@@ -76,21 +76,16 @@ class Catalog:
     def at(self, address: str, interface: str | None = None) -> Instance | None:
         """Return the instance whose requests come from *address* through *interface*, if any.
 
-        What is said most exactly wins: address and interface, address, interface, and at last the
-        default instance.
+        *address* is a literal one, as a socket names its peer. What is said most exactly wins:
+        address and interface, address, interface, and at last the default instance.
         """
-        try:
+        if ":" in address:
             address = normalised(address)
-        except ValueError:
-            return None
+        known = self._by_origin
+        found = known.get((address, None))
         if interface is not None:
-            found = self._by_origin.get(Origin(address, interface))
-            if found is not None:
-                return found
-        found = self._by_origin.get(Origin(address, None))
-        if found is None and interface is not None:
-            found = self._by_origin.get(Origin(None, interface))
-        return found if found is not None else self._by_origin.get(ANYWHERE)
+            found = known.get((address, interface)) or found or known.get((None, interface))
+        return found or known.get(ANYWHERE)
 
     def all(self) -> tuple[Instance, ...]:
         return tuple(instance for instance, _ in self._by_id.values())
@@ -106,7 +101,7 @@ class Catalog:
         Raises ConfigError, and changes nothing, when two of them cannot be told apart.
         """
         by_id: dict[str, tuple[Instance, int]] = {}
-        by_origin: dict[Origin, Instance] = {}
+        by_origin: dict[tuple[str | None, str | None], Instance] = {}
         problems = []
         for instance in instances:
             if instance.id in by_id:

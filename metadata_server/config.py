@@ -1,0 +1,371 @@
+"""ServerConfig: what the server is told, read whole and checked before anything is started.
+
+Each key is declared once, in SERVER here and INSTANCE of config_instance; readers, errors, the
+JSON schema for editors and the test of the reference page all come from there.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from . import config_values as v
+from .catalog import Origin, origins
+from .config_files import (
+    PathForm,
+    SecretFile,
+    check_private,
+    read_access_keys,
+    read_shared_secret,
+    read_tokens,
+)
+from .config_forms import (
+    Choice,
+    Key,
+    ListOf,
+    Schema,
+    Section,
+    TableOf,
+    Truth,
+    Values,
+    Whole,
+    Wrong,
+    below,
+    built,
+    entry,
+    note,
+)
+from .config_instance import INSTANCE, Placed
+from .config_reader import Items, Node, Problems, Table, parse, read_file
+from .config_values import Listen, UnixListen
+from .control.listen import check_listen
+from .errors import ConfigError
+from .instance import Instance, empty
+from .secret import Secret
+
+DEFAULT_LISTEN: Final = Listen(ip_address("127.0.0.1"), 8254)
+DEFAULT_CONTROL: Final = Listen(ip_address("127.0.0.1"), 8774)
+USER_DATA_LIMIT: Final = 32 * 1024
+"""Bytes before base64, as the platform has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The operators' listener; without tokens a fresh one is made at each start."""
+
+    listen: Listen | UnixListen = DEFAULT_CONTROL
+    tokens_file: tuple[Secret, ...] = ()
+    access_keys_file: Mapping[str, Secret] = field(default_factory=empty)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    shared_secret_file: Secret
+    trusted: tuple[str, ...]
+    """Addresses and networks, as networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    user_data: int = USER_DATA_LIMIT
+    rate: int | None = None
+    """Requests a second from one guest; None is any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: str = "info"
+    access: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    listen: tuple[Listen, ...] = (DEFAULT_LISTEN,)
+    control: Control = field(default_factory=Control)
+    state: Path | None = None
+    """None is a temporary directory, removed at the end."""
+    proxy: Proxy | None = None
+    instances_dir: Path | None = None
+    instances: tuple[Instance, ...] = ()
+    """Of every file: the configuration's own, those of instances_dir and of --instance."""
+    workers: int = 1
+    tls: Tls | None = None
+    hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    vendordata_dynamic: Mapping[str, str] = field(default_factory=empty)
+    metrics: bool = True
+    log: Log = field(default_factory=Log)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The configuration as far as one file tells it."""
+
+    values: Values
+    placed: tuple[Placed, ...]
+    table: Table | None
+
+
+def _build_control(values: Values, node: Table, where: str, problems: Problems) -> Control:
+    listen = values.get("listen")
+    if isinstance(listen, UnixListen):
+        values["listen"] = UnixListen(str(node.file.parent / listen.path))
+    return Control(**values)
+
+
+def _build_tls(values: Values, node: Table, where: str, problems: Problems) -> Tls:
+    tls = Tls(**values)
+    try:
+        check_private(tls.key)
+    except Wrong as wrong:
+        note(wrong, entry(node, "key"), below(where, "key"), problems)
+        return tls
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            tls.certificate, tls.key, password=lambda: b""
+        )
+    except OSError as error:  # of which SSLError is one
+        raise Wrong(
+            f"expected a PEM certificate and its key without a password: {error.strerror}"
+        ) from error
+    return tls
+
+
+def _build(values: Values, node: Table, where: str, problems: Problems) -> _Read:
+    control: Control = values.get("control", Control())
+    try:
+        check_listen(str(control.listen), tls="tls" in values)
+    except ConfigError as error:
+        problems.add(entry(node, "control"), "", str(error))
+    return _Read(values, tuple(values.pop("instances", ())), node)
+
+
+CONTROL: Final = Section(
+    "control",
+    (
+        Key("listen", v.CONTROL_LISTEN, f"address or Unix socket; default: {DEFAULT_CONTROL}"),
+        Key(
+            "tokens_file",
+            SecretFile(read_tokens),
+            "file with one token a line; default: a fresh token at each start",
+        ),
+        Key("access_keys_file", SecretFile(read_access_keys), "file with one ACCESS:SECRET a line"),
+    ),
+    _build_control,
+)
+PROXY: Final = Section(
+    "proxy",
+    (
+        Key(
+            "shared_secret_file",
+            SecretFile(read_shared_secret),
+            "file with the secret that signs X-Instance-ID",
+            required=True,
+        ),
+        Key(
+            "trusted",
+            ListOf(v.PEERS, unique=True),
+            "addresses or networks of the proxies",
+            required=True,
+        ),
+    ),
+    built(Proxy),
+)
+TLS: Final = Section(
+    "tls",
+    (
+        Key("certificate", PathForm(), "PEM file with the certificate chain", required=True),
+        Key("key", PathForm(), "PEM file with its private key", required=True),
+    ),
+    _build_tls,
+)
+LIMITS: Final = Section(
+    "limits",
+    (
+        Key(
+            "user_data",
+            Whole(1, 16 * 1024 * 1024),
+            f"most bytes of user data before base64; default: {USER_DATA_LIMIT}",
+        ),
+        Key("rate", Whole(1, 1_000_000), "most requests a second of one guest; default: any"),
+    ),
+    built(Limits),
+)
+LOG: Final = Section(
+    "log",
+    (
+        Key("level", Choice(("debug", "info", "warning", "error")), "default: info"),
+        Key("access", Truth(), "log a line for each request of a guest; default: false"),
+    ),
+    built(Log),
+)
+SERVER: Final = Section(
+    "server",
+    (
+        Key(
+            "listen",
+            ListOf(v.LISTEN, unique=True),
+            f"addresses for guests; default: [{DEFAULT_LISTEN}]",
+        ),
+        Key("control", CONTROL, "the operators' listener"),
+        Key("state", PathForm(), "directory of the state; default: a temporary one"),
+        Key("proxy", PROXY, "proxies that name the instance in a signed X-Instance-ID"),
+        Key("instances_dir", PathForm(), "directory with an instance or a list in each *.yaml"),
+        Key("instances", ListOf(INSTANCE), "the instances that are served"),
+        Key("workers", Whole(1, 64), "processes that serve guests; default: 1"),
+        Key("tls", TLS, "certificate of the operators' listener"),
+        Key(
+            "hosts",
+            ListOf(v.HOSTNAME, unique=True),
+            "names accepted as Host beside literal addresses and localhost",
+        ),
+        Key("limits", LIMITS, "limits for guests"),
+        Key(
+            "vendordata_dynamic",
+            TableOf(v.URL, key=v.read_name, noun="target"),
+            "dynamic vendor data: target name to URL",
+        ),
+        Key("metrics", Truth(), "serve /metrics to operators; default: true"),
+        Key("log", LOG, "what is logged"),
+    ),
+    _build,
+)
+
+
+def load(path: Path | None, instance_files: Sequence[Path] = ()) -> ServerConfig:
+    """Return the configuration in *path*, with the instances of *instance_files* beside its own.
+
+    Raises ConfigError with one line for each mistake in all of the files.
+    """
+    problems = Problems()
+    read = _Read({}, (), None)
+    if path is not None:
+        read = _read_server(_document(path, problems), path, problems)
+    values = dict(read.values)
+    placed = list(read.placed)
+    files = list(instance_files)
+    if "instances_dir" in values and read.table is not None:
+        files = _files_of(values["instances_dir"], read.table, problems) + files
+    for file in files:
+        placed += _read_instances(_document(file, problems), problems)
+    _check_together(placed, values.get("limits", Limits()), problems)
+    problems.check()
+    return ServerConfig(**values, instances=tuple(each.instance for each in placed))
+
+
+def read_instances(text: bytes, path: Path) -> tuple[Instance, ...]:
+    """Return the instance or the list of instances in *text*, as if it were in the file *path*."""
+    problems = Problems()
+    placed = _read_instances(parse(text, path), problems)
+    _check_together(placed, Limits(), problems)
+    problems.check()
+    return tuple(each.instance for each in placed)
+
+
+def json_schema() -> Schema:
+    """Return the JSON schema of the configuration, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of linklocal-server",
+        **SERVER.schema(),
+    }
+
+
+def _document(path: Path, problems: Problems) -> Node | None:
+    try:
+        return read_file(path)
+    except ConfigError as error:
+        for line in error.problems:
+            problems.add_line(line)
+        return None
+
+
+def _read_server(node: Node | None, path: Path, problems: Problems) -> _Read:
+    nothing = _Read({}, (), None)
+    if node is None:
+        return nothing
+    try:
+        return SERVER.read(node, "", problems)
+    except Wrong as wrong:
+        note(wrong, node, "", problems)
+    return nothing
+
+
+def _files_of(directory: Path, table: Table, problems: Problems) -> list[Path]:
+    try:
+        return sorted(
+            path
+            for path in directory.iterdir()
+            if path.suffix in (".yaml", ".yml", ".json") and not path.name.startswith(".")
+        )
+    except OSError as error:
+        place = entry(table, "instances_dir")
+        problems.add(place, "instances_dir", f"{directory}: {error.strerror}")
+        return []
+
+
+def _read_instances(node: Node | None, problems: Problems) -> list[Placed]:
+    placed = []
+    if node is None:
+        return []
+    nodes = (
+        [(f"[{n}]", each) for n, each in enumerate(node.nodes)] if isinstance(node, Items) else []
+    )
+    for where, each in nodes or [("", node)]:
+        try:
+            placed.append(INSTANCE.read(each, where, problems))
+        except Wrong as wrong:
+            note(wrong, each, where, problems)
+    return placed
+
+
+def _check_together(placed: Sequence[Placed], limits: Limits, problems: Problems) -> None:
+    """Note what is wrong with instances beside each other, and beside the limits."""
+    ids: dict[str, Placed] = {}
+    macs: dict[str, Placed] = {}
+    names: dict[str, Placed] = {}
+    claimed: dict[Origin, Placed] = {}
+    for each in placed:
+        instance, node = each.instance, each.table
+
+        def taken(key: str, what: str, seen: dict[Any, Placed], value: Any, by: Placed) -> None:
+            first = seen.setdefault(value, by)
+            if first is not by:
+                problems.add(
+                    entry(by.table, key),
+                    below(by.where, key),
+                    f"expected {what} of its own, {value} is taken by {_place(first, key)}",
+                )
+
+        taken("id", "an id", ids, instance.id, each)
+        if instance.os_type == "Windows":
+            taken("name", "a name (Windows)", names, instance.name.lower(), each)
+        for nic in instance.nics:
+            taken("nics", "a MAC address", macs, nic.mac, each)
+        key = "identify" if entry(node, "identify") is not node else "nics"
+        for origin in origins(instance):
+            taken(key, "an origin", claimed, origin, each)
+        size = len(instance.user_data or b"")
+        if size > limits.user_data:
+            names_of = ("user_data", "user_data_file", "user_data_base64")
+            given = next(name for name in names_of if entry(node, name) is not node)
+            problems.add(
+                entry(node, given),
+                below(each.where, given),
+                f"expected at most {limits.user_data} bytes (limits.user_data), got {size}",
+            )
+
+
+def _place(placed: Placed, key: str) -> str:
+    node = entry(placed.table, key)
+    return f"instance {placed.instance.id} at {node.file}:{node.line}"
