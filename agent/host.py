@@ -1,4 +1,4 @@
-"""Every look at and change to the machine. Nothing else in the agent touches files or starts programs.
+"""Every look at and change to the machine. Nothing else in the agent touches files or programs.
 
 Paths are those of the guest (`/etc/hostname`); the host adds its root. The contract is here; the
 pieces that do the work are beside it.
@@ -6,67 +6,36 @@ pieces that do the work are beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from os import PathLike
-from pathlib import Path
-from typing import NamedTuple, Optional, Union
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Callable, Union
 
+from . import accounts, commands, homes
+from .accounts import Account as Account
+from .accounts import Group as Group
+from .accounts import User as User
+from .commands import Completed as Completed
+from .errors import HostError
+from .files import Files, write_all
 from .secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Content = Union[bytes, Secret]
 
-
-class User(NamedTuple):
-    """A line of /etc/passwd."""
-
-    name: str
-    uid: int
-    gid: int
-    gecos: str
-    home: str
-    shell: str
-
-
-class Group(NamedTuple):
-    """A line of /etc/group."""
-
-    name: str
-    gid: int
-    members: tuple[str, ...]
-
-
-class Account(NamedTuple):
-    """A user to be made. None leaves the choice to the distribution's useradd."""
-
-    name: str
-    uid: Optional[int] = None
-    gecos: str = ""
-    home: Optional[str] = None
-    shell: Optional[str] = None
-    primary_group: Optional[str] = None
-    groups: tuple[str, ...] = ()
-    system: bool = False
-    create_home: bool = True
-    create_user_group: bool = True
-    log_init: bool = True
-    inactive: Optional[str] = None
-    expiredate: Optional[str] = None
-    selinux_user: Optional[str] = None
-
-
-class Completed(NamedTuple):
-    """A program that ended. *output* is stdout and stderr as they came, at most 64 KiB, the end kept."""
-
-    status: int
-    """Exit status; negative for the signal that ended it."""
-    output: bytes
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+_LOCK = "/etc/.pwd.lock"
 
 
 class Host:
     """The machine below *root*.
 
-    live: root is `/`; programs run there directly. Below another root they run in a chroot, and
-    only for root; what was not run is in `not_run`.
+    live: root is `/`; programs run there directly. Below another root they run in a chroot, for
+    root alone and when there is a shell; what was not run is in `not_run`.
     """
 
     live: bool
@@ -75,43 +44,64 @@ class Host:
     not_run: list[str]
     """In words, what was left out because it cannot be done here."""
 
-    def __init__(self, root: Union[str, PathLike[str]] = "/") -> None:
-        raise NotImplementedError
+    def __init__(
+        self, root: str | os.PathLike[str] = "/", *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._root = os.path.abspath(root)
+        self._files = Files(self._root)
+        self._clock = clock
+        self.live = self._root == "/"
+        self.runs = self.live or (os.geteuid() == 0 and self.kind("/bin/sh", follow=True) == "file")
+        self.not_run = []
+        # The distribution's useradd and the like; else the account files are edited here.
+        self._tools = self.live
 
     @property
     def root(self) -> Path:
         """The directory that is the guest's `/`."""
-        raise NotImplementedError
+        # Imported by those who ask: pathlib alone costs a boot 4 ms.
+        from pathlib import Path
+
+        return Path(self._root)
 
     # --- look
 
-    def read(self, path: str) -> Optional[bytes]:
+    def read(self, path: str) -> bytes | None:
         """Return the content of *path*, or None when there is no such file."""
-        raise NotImplementedError
+        with _refusal(f"read {path}"):
+            return self._files.read(path)
 
-    def kind(self, path: str, *, follow: bool = False) -> Optional[str]:
+    def kind(self, path: str, *, follow: bool = False) -> str | None:
         """Say what *path* is: file, directory, link, other; None when there is nothing."""
-        raise NotImplementedError
+        with _refusal(f"look at {path}"):
+            status = self._files.stat(path, follow=follow)
+        return None if status is None else _KINDS.get(stat.S_IFMT(status.st_mode), "other")
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in the directory *path*, none when it is absent."""
-        raise NotImplementedError
+        with _refusal(f"list {path}"):
+            return self._files.names(path)
 
-    def which(self, program: str) -> Optional[str]:
+    def which(self, program: str) -> str | None:
         """Return the path of *program* on the guest's fixed PATH."""
-        raise NotImplementedError
+        if "/" in program:
+            return program if self._executable(program) else None
+        for directory in commands.PATH.split(":"):
+            if self._executable(f"{directory}/{program}"):
+                return f"{directory}/{program}"
+        return None
 
-    def user(self, name: str) -> Optional[User]:
+    def user(self, name: str) -> User | None:
         """Return the user of the guest's /etc/passwd."""
-        raise NotImplementedError
+        return accounts.find_user(self.read(accounts.PASSWD) or b"", name)
 
-    def group(self, name: str) -> Optional[Group]:
+    def group(self, name: str) -> Group | None:
         """Return the group of the guest's /etc/group."""
-        raise NotImplementedError
+        return accounts.find_group(self.read(accounts.GROUP) or b"", name)
 
-    def shadow_field(self, user: str) -> Optional[Secret]:
+    def shadow_field(self, user: str) -> Secret | None:
         """Return the password field of the user's shadow line, None without such a line."""
-        raise NotImplementedError
+        return accounts.find_shadow_field(self.read(accounts.SHADOW) or b"", user)
 
     # --- change files
 
@@ -125,20 +115,39 @@ class Host:
         append: bool = False,
         durable: bool = False,
     ) -> None:
-        """Replace *path* in one step: a reader sees the old file or the new one, never a part."""
-        raise NotImplementedError
+        """Replace *path* in one step: a reader sees the old file or the new one, never a part.
+
+        The content is under another name, readable by nobody else, until owner and mode are set.
+        *append* puts it after what was there, in the same one step; *durable* waits for the disk.
+        """
+        with _refusal(f"write {path}"):
+            self._files.replace(
+                path,
+                _bytes(content),
+                mode=mode,
+                owner=self._owner(owner),
+                append=append,
+                durable=durable,
+            )
+        self._note_owners()
 
     def make_directory(self, path: str, *, mode: int = 0o755, owner: str = "root:root") -> None:
-        """Make *path* and the parents it lacks."""
-        raise NotImplementedError
+        """Make *path* and the parents it lacks. One that is there keeps its mode and owner,
+        unless *mode* is private (nothing for group and others): then it is made so.
+        """
+        with _refusal(f"make directory {path}"):
+            self._files.make_directory(path, mode=mode, owner=self._owner(owner))
+        self._note_owners()
 
     def remove(self, path: str) -> None:
         """Remove the file, link or empty directory; nothing when it is absent."""
-        raise NotImplementedError
+        with _refusal(f"remove {path}"):
+            self._files.remove(path)
 
     def link(self, path: str, target: str) -> None:
         """Make *path* a symbolic link to *target*, in one step."""
-        raise NotImplementedError
+        with _refusal(f"link {path}"):
+            self._files.link(path, target)
 
     def write_in_home(
         self,
@@ -150,11 +159,16 @@ class Host:
         directory_mode: int = 0o700,
     ) -> None:
         """Write below the user's home as that user; no link is followed there."""
-        raise NotImplementedError
+        whose = self._known(user)
+        with _refusal(f"write {whose.home}/{path_below_home}"):
+            homes.write(self._files, whose, path_below_home, _bytes(content), mode, directory_mode)
+        self._note_owners()
 
-    def read_in_home(self, user: str, path_below_home: str) -> Optional[bytes]:
+    def read_in_home(self, user: str, path_below_home: str) -> bytes | None:
         """Return the content of a file below the user's home, None when there is none."""
-        raise NotImplementedError
+        whose = self._known(user)
+        with _refusal(f"read {whose.home}/{path_below_home}"):
+            return homes.read(self._files, whose, path_below_home)
 
     # --- programs
 
@@ -163,53 +177,259 @@ class Host:
         argv: Sequence[str],
         *,
         stdin: Content = b"",
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         cwd: str = "/",
-        timeout: Optional[float] = None,
-        output: Optional[str] = None,
+        timeout: float | None = None,
+        output: str | None = None,
         what: str = "",
     ) -> Completed:
-        """Run a program, never a shell, in its own session, and wait for it."""
-        raise NotImplementedError
+        """Run a program, never a shell, in its own session, and wait for it.
+
+        *env* is added to a small environment of our own. *output* names a file, made 0600, that
+        takes stdout and stderr. HostError when it cannot be started or takes longer than
+        *timeout*; its exit status is for the caller to judge. *what* names it in such texts.
+        """
+        what = what or argv[0]
+        if not self.runs:
+            self.not_run.append(what)
+            return Completed(0, b"")
+        descriptor = None
+        if output is not None:
+            with _refusal(f"write {output}"):
+                descriptor = self._files.open_output(output)
+        try:
+            return commands.run(
+                argv,
+                what=what,
+                root=None if self.live else self._root,
+                stdin=_bytes(stdin),
+                env=env,
+                cwd=cwd,
+                timeout=timeout,
+                output=descriptor,
+            )
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def console(self, text: Content) -> None:
+        """Show *text* on the system console: whoever sees the boot sees it, and no file keeps it."""
+        if not self.live or self.kind("/dev/console", follow=True) != "other":
+            self.not_run.append("words on the console")
+            return
+        with _refusal("write /dev/console"):
+            console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                write_all(console, _bytes(text))
+            finally:
+                os.close(console)
 
     def reload_service(self, *names: str) -> None:
-        """Have the first service of *names* that exists read its configuration again, if it runs."""
-        raise NotImplementedError
+        """Have the first service of *names* that exists read its configuration, if it runs."""
+        self._service("reload", names)
 
     def restart_service(self, *names: str) -> None:
         """Restart the first service of *names* that exists."""
-        raise NotImplementedError
+        self._service("restart", names)
 
     def set_hostname(self, name: str) -> None:
         """Set the kernel's host name; the files are the module's."""
-        raise NotImplementedError
+        if not self.live:
+            self.not_run.append(f"set the kernel's host name to {name}")
+        elif os.uname().nodename != name:
+            import socket
+
+            with _refusal(f"set host name {name}"):
+                socket.sethostname(name)
 
     # --- accounts
 
-    def add_group(self, name: str, *, gid: Optional[int] = None, system: bool = False) -> None:
-        """Make a group."""
-        raise NotImplementedError
+    def add_group(self, name: str, *, gid: int | None = None, system: bool = False) -> None:
+        """Make a group; HostError when there is one of that name."""
+        accounts.check_name("add group", name)
+        if self._has("groupadd"):
+            from .account_tools import groupadd
+
+            self._tool(f"add group {name}", groupadd(name, gid, system))
+            return
+        login_defs, _ = self._account_settings()
+        with self._tables() as tables:
+            tables.add_group(name, gid, system, login_defs)
 
     def add_user(self, account: Account) -> None:
-        """Make a user, with home and group as asked; the password is locked."""
-        raise NotImplementedError
+        """Make a user, with home and groups as asked; the password is locked."""
+        accounts.check_account(account)
+        if self._has("useradd"):
+            from .account_tools import useradd
+
+            group_exists = self.group(account.name) is not None
+            self._tool(f"add user {account.name}", useradd(account, group_exists=group_exists))
+            return
+        if account.selinux_user is not None:
+            self.not_run.append(f"SELinux user of {account.name}")
+        login_defs, defaults = self._account_settings()
+        with self._tables() as tables:
+            user = tables.add_user(account, login_defs, defaults)
+        if account.create_home:
+            skeleton = defaults.get("SKEL", "/etc/skel")
+            with _refusal(f"make home {user.home}"):
+                self._make_home(user, skeleton, accounts.home_mode(login_defs))
+            self._note_owners()
 
     def add_to_groups(self, user: str, groups: Sequence[str]) -> None:
         """Make *user* a member of existing *groups*, beside those it is in."""
-        raise NotImplementedError
+        self._known(user)
+        if not groups:
+            return
+        for group in groups:
+            if not group.isdigit():
+                accounts.check_name("group", group)
+        if self._has("usermod"):
+            argv = ["usermod", "--append", "--groups", ",".join(groups), user]
+            self._tool(f"add {user} to groups", argv)
+            return
+        with self._tables() as tables:
+            tables.add_to_groups(user, groups)
 
     def set_password_hash(self, user: str, hash: Secret) -> None:
         """Put *hash* in the user's shadow line as it is."""
-        raise NotImplementedError
+        self._known(user)
+        field = hash.reveal()
+        if not field or any(byte in b":\n\r\0" for byte in field) or not field.isascii():
+            raise HostError(f"password of {user}: not a hash that a shadow line can hold")
+        if self._has("chpasswd"):
+            self._tool(f"password of {user}", ["chpasswd", "-e"], _line(user, field))
+            return
+        with self._tables() as tables:
+            tables.set_password_field(user, field.decode())
 
     def set_password(self, user: str, text: Secret) -> None:
         """Set a plain-text password by chpasswd, in the distribution's own scheme."""
-        raise NotImplementedError
+        self._known(user)
+        password = text.reveal()
+        if not password or any(byte in b"\n\r\0" for byte in password):
+            raise HostError(f"password of {user}: expected one line of text")
+        if not self.runs or self.which("chpasswd") is None:
+            self.not_run.append(f"chpasswd for {user}")
+            return
+        self._tool(f"password of {user}", ["chpasswd"], _line(user, password))
 
     def lock_password(self, user: str) -> None:
         """Make the password unusable; other ways in, such as keys, stay."""
-        raise NotImplementedError
+        self._known(user)
+        if self._has("usermod"):
+            self._tool(f"lock password of {user}", ["usermod", "--lock", user])
+            return
+        with self._tables() as tables:
+            tables.lock_password(user)
 
     def expire_password(self, user: str) -> None:
         """Have the user choose a new password at the next login."""
-        raise NotImplementedError
+        self._known(user)
+        if self._has("chage"):
+            self._tool(f"expire password of {user}", ["chage", "--lastday", "0", user])
+            return
+        with self._tables() as tables:
+            tables.expire_password(user)
+
+    # --- how
+
+    def _executable(self, path: str) -> bool:
+        with _refusal(f"look at {path}"):
+            status = self._files.stat(path, follow=True)
+        return status is not None and stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
+
+    def _owner(self, owner: str) -> tuple[int, int]:
+        """Return the numbers of `user:group`, or of `user` and its own group, in this guest."""
+        if owner == "root:root":
+            return 0, 0
+        name, _, group_name = owner.partition(":")
+        user = self.user(name)
+        if user is None and not name.isdigit():
+            raise HostError(f"owner {owner!r}: no such user: {name!r}")
+        uid = int(name) if user is None else user.uid
+        if not group_name:
+            return uid, uid if user is None else user.gid
+        group = self.group(group_name)
+        if group is None and not group_name.isdigit():
+            raise HostError(f"owner {owner!r}: no such group: {group_name!r}")
+        return uid, int(group_name) if group is None else group.gid
+
+    def _known(self, name: str) -> User:
+        user = self.user(name)
+        if user is None:
+            raise HostError(f"user {name}: no such user")
+        return user
+
+    def _note_owners(self) -> None:
+        what = "owners of files: only root can give them"
+        if self._files.owners_skipped and what not in self.not_run:
+            self.not_run.append(what)
+
+    def _has(self, tool: str) -> bool:
+        return self._tools and self.which(tool) is not None
+
+    def _tool(self, what: str, argv: Sequence[str], stdin: bytes = b"") -> None:
+        """Run an account tool; HostError with its own last words when it fails."""
+        done = self.run(argv, stdin=stdin, what=argv[0])
+        if done.status != 0:
+            words = done.output.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            # What a tool says of a password is its own affair, and not for a status.
+            said = f": {words}" if words and not stdin else ""
+            raise HostError(f"{what}: {argv[0]} ended with status {done.status}{said}")
+
+    def _account_settings(self) -> tuple[dict[str, str], dict[str, str]]:
+        return (
+            accounts.settings(self.read("/etc/login.defs")),
+            accounts.settings(self.read("/etc/default/useradd")),
+        )
+
+    @contextmanager
+    def _tables(self) -> Iterator[accounts.Tables]:
+        """Give the account files to change, under the lock every account tool takes."""
+        with _refusal("change accounts"), self._files.locked(_LOCK):
+            paths = (accounts.PASSWD, accounts.SHADOW, accounts.GROUP, accounts.GSHADOW)
+            texts = {path: self._files.read(path) for path in paths}
+            tables = accounts.Tables(texts, int(self._clock() // 86400))
+            yield tables
+            for path, text in tables.changed():
+                self._files.replace(path, text, mode=None, owner=None, durable=True)
+
+    def _make_home(self, user: User, skeleton: str, mode: int) -> None:
+        """Make the user's home with a copy of *skeleton*; one that is there is left alone."""
+        if self._files.stat(user.home, follow=True) is None:
+            homes.make(self._files, user, skeleton, mode)
+
+    def _service(self, verb: str, names: tuple[str, ...]) -> None:
+        from .services import command
+
+        what = f"{verb} {names[0]}"
+        if not self.live:
+            self.not_run.append(what)
+            return
+        try:
+            argv = command(self.kind, verb, names)
+        except LookupError as error:
+            self.not_run.append(f"{what}: {error}")
+            return
+        if argv:
+            self._tool(what, argv)
+
+
+@contextmanager
+def _refusal(what: str) -> Iterator[None]:
+    """Say what was tried when the system refuses it."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"{what}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise HostError(f"{what}: {error}") from error
+
+
+def _bytes(content: Content) -> bytes:
+    return content.reveal() if isinstance(content, Secret) else content
+
+
+def _line(user: str, secret: bytes) -> bytes:
+    return user.encode() + b":" + secret + b"\n"
