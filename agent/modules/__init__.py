@@ -9,11 +9,13 @@ from .base import Module, Stage
 
 
 class Name(NamedTuple):
-    """A row of NAMES. A module without *keys* runs whether it has a section or not."""
+    """A row of NAMES: a module, the stage it runs in, and every key of its section."""
 
     name: str
     stage: Stage
     keys: tuple[str, ...] = ()
+    always: bool = False
+    """It runs without any of its keys, too."""
 
 
 # By stage, then in the order of running. Files come before users, so that a skeleton or a
@@ -21,17 +23,44 @@ class Name(NamedTuple):
 NAMES = (
     Name("bootcmd", Stage.NETWORK, ("bootcmd",)),
     Name("write_files", Stage.NETWORK, ("write_files",)),
-    Name("hostname", Stage.NETWORK),
+    Name(
+        "hostname",
+        Stage.NETWORK,
+        (
+            "hostname",
+            "fqdn",
+            "prefer_fqdn_over_hostname",
+            "preserve_hostname",
+            "create_hostname_file",
+        ),
+        always=True,
+    ),
     Name("hosts", Stage.NETWORK, ("manage_etc_hosts",)),
-    Name("users_groups", Stage.NETWORK),
-    Name("ssh", Stage.NETWORK),
+    Name("users_groups", Stage.NETWORK, ("groups", "users", "user"), always=True),
+    Name(
+        "ssh",
+        Stage.NETWORK,
+        (
+            "ssh_keys",
+            "ssh_authorized_keys",
+            "ssh_deletekeys",
+            "ssh_genkeytypes",
+            "disable_root",
+            "disable_root_opts",
+            "allow_public_ssh_keys",
+            "ssh_quiet_keygen",
+            "ssh_publish_hostkeys",
+            "ssh",
+        ),
+        always=True,
+    ),
     Name("set_passwords", Stage.NETWORK, ("password", "chpasswd", "ssh_pwauth")),
     Name("timezone", Stage.CONFIG, ("timezone",)),
     Name("write_files_deferred", Stage.FINAL, ("write_files",)),
-    Name("scripts", Stage.FINAL),
+    Name("scripts", Stage.FINAL, always=True),
     Name("runcmd", Stage.FINAL, ("runcmd",)),
-    Name("scripts_late", Stage.FINAL),
-    Name("final_message", Stage.FINAL),
+    Name("scripts_late", Stage.FINAL, always=True),
+    Name("final_message", Stage.FINAL, ("final_message",), always=True),
 )
 
 NOT_MODULES = frozenset(

@@ -1,4 +1,4 @@
-"""What a module is: a section of cloud-config, its boot stage and frequency, and what applies it."""
+"""What a module is: a section of cloud-config, its stage and frequency, and what applies it."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -71,4 +71,4 @@ class Module(NamedTuple):
     apply: Callable[[Any, Context], None]
     needs_section: bool = True
     at_most_once: bool = False
-    """Its mark is made before it starts (scripts, runcmd); else after, so a failure is tried again."""
+    """Its mark is made before it starts (scripts, runcmd); else after: a failure is tried again."""

@@ -1,18 +1,13 @@
 """Readers of raw YAML values that several modules share. Each raises ValueError("expected …")."""
 
 import re
-from typing import Any
+from typing import Any, Optional
 
 from ..secret import Secret
 
 # Modes people write. A plain integer whose digits spell one of these lacks its quotes.
-_USUAL_MODES = frozenset(
-    special + mode
-    for special in ("", "0", "1", "2", "3", "4", "6")
-    for mode in (
-        "400 440 444 500 550 555 600 620 640 644 660 664 666 "
-        "700 710 711 750 751 755 770 771 775 777"
-    ).split()
+_USUAL_MODES = re.compile(
+    "[012346]?(400|44[04]|500|55[05]|600|620|64[04]|66[046]|7[01]0|711|75[015]|77[0157])"
 )
 _OCTAL = re.compile(r"(0o)?[0-7]{3,4}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
@@ -23,7 +18,7 @@ def read_mode(raw: object) -> int:
     """Return permissions given as octal text, or as the integer YAML makes of unquoted 0644."""
     # Unquoted 0644 is octal to YAML and arrives as 420, the mode that was meant; 644 is not.
     if type(raw) is int and 0 <= raw <= 0o7777:
-        if str(raw) in _USUAL_MODES:
+        if _USUAL_MODES.fullmatch(str(raw)):
             raise ValueError(f"expected octal permissions such as '0{raw}' in quotes, got {raw}")
         return raw
     if isinstance(raw, str) and _OCTAL.fullmatch(raw):
@@ -60,15 +55,11 @@ def read_names(raw: object) -> tuple[str, ...]:
 
 def read_words(raw: object) -> tuple[str, ...]:
     """Return the words of a list, of text with commas between them, or of a mapping's keys."""
-    words: list[Any]
-    if isinstance(raw, str):
-        words = raw.split(",")
-    elif isinstance(raw, (list, dict)):
+    words: list[Any] = raw.split(",") if isinstance(raw, str) else []
+    if isinstance(raw, (list, dict)):
         words = list(raw)
-    else:
-        raise ValueError("expected a list, or text with commas between the words")
-    if not all(type(word) in (str, int) for word in words):
-        raise ValueError("expected a list of words")
+    if not isinstance(raw, (str, list, dict)) or {type(word) for word in words} - {str, int}:
+        raise ValueError(f"expected words in a list or with commas between them, got {kind(raw)}")
     return tuple(word for word in (str(word).strip() for word in words) if word)
 
 
@@ -92,3 +83,39 @@ def kind(raw: object) -> str:
     """Name the YAML type of a value that must not be shown."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "a yes or no", int: "a number"}
     return names.get(type(raw), "nothing" if raw is None else "something else")
+
+
+# What may stand in the password field of shadow; length of the body where it is fixed.
+_HASH = re.compile(r"[!*]*(\$[^\s:]+|[./0-9A-Za-z]{13})?")
+_BODIES = {"1": 22, "5": 43, "6": 86, "y": 43, "2a": 53, "2b": 53, "2y": 53}
+
+
+def read_hash(raw: object) -> Secret:
+    """Return a crypt(3) hash; plain text is refused, as it would end readable in shadow."""
+    if isinstance(raw, str) and raw and _HASH.fullmatch(raw):
+        return Secret(raw.encode())
+    raise ValueError("expected a crypt(3) hash such as '$6$…'")
+
+
+def is_hash(text: str) -> bool:
+    """Say whether *text* is meant as a crypt(3) hash and not as a password."""
+    return re.fullmatch(r"\$(1|2a|2b|2y|5|6|7|y)(\$[^:\s$]+){2,4}", text) is not None
+
+
+def what_is_wrong_with(hash_: Secret) -> Optional[str]:
+    """Say, without showing it, why nobody can log in with this hash; None when all is well."""
+    text = hash_.reveal().decode("ascii", "replace").lstrip("!")
+    scheme, _, rest = text.lstrip("$").partition("$")
+    expected = _BODIES.get(scheme) if text.startswith("$") else None
+    length = len(rest.rpartition("$")[2])
+    if expected is not None and length != expected:
+        return f"the hash is not whole: expected {expected} characters at its end, got {length}"
+    return None
+
+
+def read_text_password(raw: object) -> Secret:
+    """Return a password in plain text; a number is taken as it is written."""
+    text = str(raw) if type(raw) is int else raw
+    if isinstance(text, str) and text and not re.search(r"[\n\r\0]", text):
+        return Secret(text.encode())
+    raise ValueError("expected a password on one line")

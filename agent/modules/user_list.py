@@ -1,0 +1,90 @@
+"""Which users a cloud-config is about: the many shapes of `users` and `user`, made one."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
+
+from .base import Context
+from .readers import kind
+
+DEFAULT = "default"
+
+
+class Entry(NamedTuple):
+    """One user as it was asked for."""
+
+    place: str
+    settings: Mapping[str, Any]
+    """Raw, with its `name`; that is `default` for the image's default user."""
+
+
+class Malformed(NamedTuple):
+    """An item of `users` that is none."""
+
+    place: str
+    why: str
+
+
+def entries(config: Mapping[str, Any]) -> tuple[list[Entry], list[Malformed]]:
+    """Return the users of *config*. Without `users` there is the default user; with it, only
+    those it names. `user` is the default user under another name or with other settings."""
+    found: list[Entry] = []
+    bad: list[Malformed] = []
+    users = config.get("users")
+    if users is None:
+        found.append(Entry("users", {"name": DEFAULT}))
+    else:
+        _add("users", users, found, bad)
+        if config.get("user") and not any(each.settings["name"] == DEFAULT for each in found):
+            found.append(Entry("user", {"name": DEFAULT}))
+    return found, bad
+
+
+def _add(place: str, raw: Any, found: list[Entry], bad: list[Malformed]) -> None:
+    if isinstance(raw, str):
+        found += [Entry(place, {"name": name.strip()}) for name in raw.split(",") if name.strip()]
+    elif isinstance(raw, Mapping) and place == "users":
+        for name, settings in raw.items():
+            _add_named(f"{place}.{name}", {"name": name}, settings, found, bad)
+    elif isinstance(raw, Mapping):
+        if "name" in raw:
+            _add_named(place, {}, raw, found, bad)
+        else:
+            bad.append(Malformed(place, "missing key 'name'"))
+    elif isinstance(raw, list):
+        for n, item in enumerate(raw):
+            _add(f"{place}[{n}]", item, found, bad)
+    else:
+        bad.append(Malformed(place, f"expected a user's name or settings, got {kind(raw)}"))
+
+
+def _add_named(
+    place: str, name: Mapping[str, Any], settings: Any, found: list[Entry], bad: list[Malformed]
+) -> None:
+    if settings is None or settings is True:
+        settings = {}
+    if isinstance(settings, Mapping):
+        # A key without a value is as good as left out.
+        given = {key: value for key, value in settings.items() if value is not None}
+        found.append(Entry(place, {**name, **given}))
+    else:
+        bad.append(Malformed(place, f"expected the user's settings, got {kind(settings)}"))
+
+
+def default_settings(context: Context) -> dict[str, Any]:
+    """Return what `user` says of the default user; its name is the image's if it says none."""
+    raw = context.config.get("user")
+    settings: dict[str, Any] = {"name": context.default_user}
+    if isinstance(raw, str):
+        settings["name"] = raw
+    elif isinstance(raw, Mapping):
+        settings.update({key: value for key, value in raw.items() if value is not None})
+    return settings
+
+
+def default_user(context: Context) -> Optional[str]:
+    """Return the name of the default user, None when the cloud-config wants none."""
+    found, _ = entries(context.config)
+    for each in found:
+        if each.settings["name"] == DEFAULT:
+            return default_settings(context)["name"] or None
+    return None

@@ -1,0 +1,112 @@
+"""write_files: put files on the guest with the content, mode and owner asked for."""
+
+import re
+from typing import Annotated, Callable, NamedTuple
+
+from ..errors import HostError
+from ..secret import Secret
+from .base import Context, Frequency, Module, Stage
+from .readers import read_content, read_mode, read_owner, read_path
+
+_BASE64_SPACE = re.compile(rb"[ \t\r\n]+")
+
+
+def _from_base64(content: bytes) -> bytes:
+    import base64
+
+    return base64.b64decode(_BASE64_SPACE.sub(b"", content), validate=True)
+
+
+def _from_gzip(content: bytes) -> bytes:
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError("not gzip") from error
+
+
+Decoder = Callable[[bytes], bytes]
+
+DECODERS: dict[str, tuple[Decoder, ...]] = {
+    "text/plain": (),
+    **dict.fromkeys(("b64", "base64"), (_from_base64,)),
+    **dict.fromkeys(("gz", "gzip"), (_from_gzip,)),
+    **dict.fromkeys(("gz+b64", "gzip+b64", "gz+base64", "gzip+base64"), (_from_base64, _from_gzip)),
+}
+
+
+def read_encoding(raw: object) -> str:
+    """Return an encoding that DECODERS knows."""
+    if isinstance(raw, str) and raw.strip().lower() in DECODERS:
+        return raw.strip().lower()
+    raise ValueError(f"expected one of {', '.join(DECODERS)}, got {raw!r}")
+
+
+class File(NamedTuple):
+    """A file to be written."""
+
+    path: Annotated[str, read_path]
+    """Absolute path; missing parents are made with mode 0755."""
+    content: Annotated[Secret, read_content] = Secret(b"")
+    """Text or binary, empty when left out."""
+    encoding: Annotated[str, read_encoding] = "text/plain"
+    """How `content` is encoded: b64, gz, gz+b64 (and longer spellings), text/plain."""
+    permissions: Annotated[int, read_mode] = 0o644
+    """Octal mode in quotes, such as '0600'."""
+    owner: Annotated[str, read_owner] = "root:root"
+    """`user:group`, both must exist; see `defer`."""
+    append: bool = False
+    """Add to the end of the file instead of replacing it; once, however often it is applied."""
+    defer: bool = False
+    """Write in the final stage, when users and packages are there."""
+
+
+class WriteFiles(NamedTuple):
+    """Files, in the order they are written."""
+
+    write_files: tuple[File, ...] = ()
+    """The files, in the order they are written."""
+
+
+def decoded(file: File) -> Secret:
+    """Return the bytes that *file* is to hold; raises ValueError."""
+    content = file.content.reveal()
+    for step in DECODERS[file.encoding]:
+        content = step(content)
+    return Secret(content)
+
+
+def write(section: WriteFiles, context: Context, *, deferred: bool) -> None:
+    """Write the files that are (or are not) deferred, each for itself."""
+    for file in section.write_files:
+        if file.defer is not deferred:
+            continue
+        place = f"write_files {file.path}"
+        try:
+            content = decoded(file)
+        except ValueError:
+            context.report.refused(place, f"expected content encoded as {file.encoding}")
+            continue
+        try:
+            _write(file, content, context)
+        except HostError as error:
+            context.report.failed(place, str(error))
+
+
+def _write(file: File, content: Secret, context: Context) -> None:
+    before = context.host.read(file.path) if file.append else None
+    # What already ends the file was appended by an earlier try of this boot.
+    append = before is not None and not before.endswith(content.reveal())
+    if before is not None and not append:
+        content = Secret(before)
+    context.host.write(file.path, content, mode=file.permissions, owner=file.owner, append=append)
+
+
+def apply(section: WriteFiles, context: Context) -> None:
+    """Write every file that is not deferred."""
+    write(section, context, deferred=False)
+
+
+MODULE = Module("write_files", WriteFiles, Stage.NETWORK, Frequency.INSTANCE, apply)
