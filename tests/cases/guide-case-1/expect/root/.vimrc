@@ -1,0 +1,3 @@
+syntax on
+set tabstop=4
+set number
