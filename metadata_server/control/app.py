@@ -56,12 +56,13 @@ async def healthz(_: web.Request) -> web.Response:
 @web.middleware
 async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Record every write with its result, also one that never came to an answer."""
+    entry = audit.begin()
     status = 499
     try:
         response = await handler(request)
         status = response.status
     finally:
-        audit.record(request, status)
+        audit.record(entry, request, status)
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
@@ -92,7 +93,7 @@ def authenticated(ways: Sequence[Authenticator]) -> Callable[..., Awaitable[web.
         if resource is None or resource.canonical not in OPEN:
             for way in ways:
                 if caller := await way.caller(request):
-                    request[audit.CALLER] = caller
+                    audit.admit(caller)
                     break
             else:
                 raise Unauthorized("a token is needed: Authorization: Bearer, or X-Auth-Token")

@@ -7,6 +7,8 @@ import logging
 import re
 import socket
 import struct
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -14,29 +16,50 @@ from .auth import Caller
 
 log = logging.getLogger(__name__)
 
-CALLER = "linklocal.caller"
-_NOTES = "linklocal.notes"
 _PLAIN = re.compile(r"[\w.:@/+=-]+", re.ASCII)
 
 
-def note(request: web.Request, **words: object) -> None:
-    """Add what is known of the write to its audit line: plain facts only."""
-    request.setdefault(_NOTES, {}).update(words)
+@dataclass
+class Entry:
+    """What will be in the line of the request under way."""
+
+    caller: Caller | None = None
+    words: dict[str, object] = field(default_factory=dict)
 
 
-def record(request: web.Request, status: int) -> None:
-    """Write the audit line of *request*, when it is a write or was refused at the door."""
-    caller = request.get(CALLER)
-    if not isinstance(caller, Caller):
+# Not the request's own storage: how that takes keys is not the same in all aiohttp we run on.
+_entry: ContextVar[Entry] = ContextVar("entry")
+
+
+def begin() -> Entry:
+    """Start the entry of the request under way; `admit` and `note` find it."""
+    entry = Entry()
+    _entry.set(entry)
+    return entry
+
+
+def admit(caller: Caller) -> None:
+    """Note who makes the request under way."""
+    _entry.get().caller = caller
+
+
+def note(**words: object) -> None:
+    """Add what is known of the write under way: plain facts only, None for what is not worth it."""
+    _entry.get().words.update(words)
+
+
+def record(entry: Entry, request: web.Request, status: int) -> None:
+    """Write the line of *request*, when it is a write or was refused at the door."""
+    if entry.caller is None:
         if status in (401, 403):
             log.warning("refused %s %s from=%s", request.method, _what(request), peer(request))
         return
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
-    words = {"instance": request.match_info.get("id"), **request.get(_NOTES, {})}
+    words = {"instance": request.match_info.get("id"), **entry.words}
     log.info(
         "%s from=%s %s %s%s -> %d",
-        caller.name,
+        entry.caller.name,
         peer(request),
         request.method,
         _what(request),

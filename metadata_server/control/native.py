@@ -103,9 +103,9 @@ class Native:
             made = checked(given)
         else:
             raise InvalidBody(("", "expected either 'password' or 'hash'"))
-        note(request, user=user, apply=apply, replace=options["replace"] or None)
+        note(user=user, apply=apply, replace=options["replace"] or None)
         asked = await self._engine.ask(instance, user, made, apply=apply, **options)
-        note(request, reset=asked.id, state=asked.state)
+        note(reset=asked.id, state=asked.state)
         return self._answer(
             asked, status=202, location=f"{BASE}/instances/{instance.id}/reset-password/{asked.id}"
         )
@@ -137,7 +137,7 @@ class Native:
         if not fingerprint:
             body.refuse("fingerprint", "expected the fingerprint on the guest's console")
         body.finish()
-        note(request, fingerprint=fingerprint)
+        note(fingerprint=fingerprint)
         return web.json_response(
             enrolment_view(await self._engine.accept(instance.id, fingerprint))
         )
@@ -165,9 +165,9 @@ class Native:
         self, request: web.Request, change: Callable[[str], Awaitable[ResetRequest]]
     ) -> web.Response:
         asked = self._request(request)
-        note(request, reset=asked.id)
+        note(reset=asked.id)
         changed = await change(asked.id)
-        note(request, state=changed.state)
+        note(state=changed.state)
         return self._answer(changed)
 
     async def _end_of(self, asked: ResetRequest, seconds: float) -> ResetRequest:

@@ -1,0 +1,156 @@
+"""A control plane on a free port or a Unix socket, over a real state, for tests that talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from metadata_server import mailbox
+from metadata_server.catalog import Catalog
+from metadata_server.control.app import make_control_app
+from metadata_server.control.auth import Tokens
+from metadata_server.instance import Instance
+from metadata_server.mailbox import Mailbox
+from metadata_server.reset.engine import SCHEMA, ResetEngine
+from metadata_server.store import Store
+
+TOKEN = "correct-horse-battery-staple"
+OTHER_TOKEN = "a-second-operator-of-this-server"
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass
+class Plane:
+    """A running control plane, and what is below it."""
+
+    url: str
+    directory: Path
+    app: web.Application
+    runner: web.AppRunner
+    store: Store
+    mailbox: Mailbox
+    engine: ResetEngine
+    tokens: Tokens
+
+    @property
+    def token_file(self) -> Path:
+        return self.directory / "control-token"
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: object = None,
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """Return status, JSON document (or text) and headers of one call with the token."""
+        if headers is None:
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+        connector = (
+            aiohttp.UnixConnector(self.url.removeprefix("unix://"))
+            if self.url.startswith("unix:")
+            else None
+        )
+        url = "http://localhost" if connector else self.url
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, url + path, json=body, data=data, headers=headers) as answer,
+        ):
+            text = await answer.text()
+            document = json.loads(text) if "json" in answer.content_type and text else text
+            return answer.status, document, answer.headers
+
+
+@dataclass
+class Ran:
+    """What a command left behind."""
+
+    status: int | None
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@asynccontextmanager
+async def plane(
+    directory: Path,
+    instances: Sequence[Instance],
+    *,
+    unix: bool = False,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Plane]:
+    """Run a control plane for *instances* with its state in *directory*."""
+    store = Store(directory / "state", [mailbox.SCHEMA, SCHEMA])
+    catalog, box = Catalog(instances), Mailbox(store)
+    engine = ResetEngine(store, store.directory, catalog)
+    tokens = Tokens([TOKEN, OTHER_TOKEN])
+    app = make_control_app(catalog, box, engine, tokens)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    if unix:
+        path = directory / "control.sock"
+        await web.UnixSite(runner, path).start()
+        url = f"unix://{path}"
+    else:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        port = runner.addresses[0][1]
+        url = f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{port}"
+    token_file = directory / "control-token"
+    token_file.touch(0o600)
+    token_file.write_text(TOKEN + "\n")
+    try:
+        yield Plane(url, directory, app, runner, store, box, engine, tokens)
+    finally:
+        engine.drain()
+        await runner.cleanup()
+        store.close()
+
+
+async def linklocal(
+    *arguments: str,
+    stdin: bytes = b"",
+    environ: Mapping[str, str] | None = None,
+    at: Plane | None = None,
+) -> Ran:
+    """Run the `linklocal` command for *at*, found through the environment."""
+    process = await start(*arguments, environ=environ, at=at, stdin=asyncio.subprocess.PIPE)
+    out, err = await process.communicate(stdin)
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+async def start(
+    *arguments: str,
+    stdin: int,
+    environ: Mapping[str, str] | None = None,
+    at: Plane | None = None,
+) -> asyncio.subprocess.Process:
+    """Start the `linklocal` command without a terminal of its own."""
+    found = {"LINKLOCAL_URL": at.url, "LINKLOCAL_TOKEN_FILE": str(at.token_file)} if at else {}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "metadata_server.ctl",
+        *arguments,
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], **found, **(environ or {})},
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
