@@ -49,7 +49,7 @@ class Host:
     ) -> None:
         self._root = os.path.abspath(root)
         self._files = Files(self._root)
-        self._clock = clock
+        self.clock = clock
         self.live = self._root == "/"
         self.runs = self.live or (os.geteuid() == 0 and self.kind("/bin/sh", follow=True) == "file")
         self.not_run = []
@@ -212,15 +212,15 @@ class Host:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def console(self, text: Content) -> None:
-        """Show *text* on the system console: whoever sees the boot sees it, and no file keeps it."""
+    def console(self, text: Content | str) -> None:
+        """Show *text* on the system console to whoever watches the boot; it is kept nowhere."""
         if not self.live or self.kind("/dev/console", follow=True) != "other":
             self.not_run.append("words on the console")
             return
         with _refusal("write /dev/console"):
             console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
             try:
-                write_all(console, _bytes(text))
+                write_all(console, _bytes(text.encode() if isinstance(text, str) else text))
             finally:
                 os.close(console)
 
@@ -390,7 +390,7 @@ class Host:
         with _refusal("change accounts"), self._files.locked(_LOCK):
             paths = (accounts.PASSWD, accounts.SHADOW, accounts.GROUP, accounts.GSHADOW)
             texts = {path: self._files.read(path) for path in paths}
-            tables = accounts.Tables(texts, int(self._clock() // 86400))
+            tables = accounts.Tables(texts, int(self.clock() // 86400))
             yield tables
             for path, text in tables.changed():
                 self._files.replace(path, text, mode=None, owner=None, durable=True)

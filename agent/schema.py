@@ -186,11 +186,10 @@ def _mapping(item: _Reader) -> _Reader:
         values = {}
         for key, value in raw.items():
             place = f"{at}.{key}"
+            if not isinstance(key, str):
+                report.refused(place, f"expected a string as key, got {_kind(key)}{_quotes(key)}")
+                continue
             try:
-                if not isinstance(key, str):
-                    raise ValueError(
-                        f"expected a string as key, got {_kind(key)}: put it in quotes"
-                    )
                 values[key] = item.read(value, place, report)
             except ValueError as error:
                 _refuse(report, place, error, value, item.secret)
@@ -236,7 +235,10 @@ def _string(raw: Any, at: str, report: Report) -> str:
     if isinstance(raw, str):
         return raw
     if isinstance(raw, bytes):
-        return raw.decode()
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise ValueError("expected text, got bytes that are not UTF-8") from None
     raise ValueError(f"expected a string, got {_kind(raw)}{_quotes(raw)}")
 
 
