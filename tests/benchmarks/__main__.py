@@ -1,0 +1,60 @@
+"""make bench: both sides of each comparison in turn, in one run, as a table of ratios."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import server
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def progress(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def show_server() -> None:
+    rows = server.measure(progress)
+    say("\nServer, one core, against a bare aiohttp application (requests/s, medians)\n")
+    say(f"{'workload':40} {'ours':>8} {'bare':>8} {'ratio':>6}")
+    for row in rows:
+        say(f"{row.name:40} {row.ours:8.0f} {row.bare:8.0f} {row.ratio:6.2f}")
+
+
+def show_boot() -> None:
+    if os.geteuid() != 0:
+        say("\nThe boot comparison needs root: guests are namespaces of their own.")
+        return
+    from . import boot
+
+    costs = boot.measure(progress)
+    say("\nA boot in a light Debian 12 guest (medians)\n")
+    say(f"{'':32} {'wall ms':>8} {'CPU ms':>8} {'MiB':>6}")
+    for name, cost in costs.items():
+        say(f"{name:32} {cost.wall * 1000:8.0f} {cost.cpu * 1000:8.0f} {cost.memory / 1024:6.1f}")
+    programs = costs["the programs alone"]
+    for boot_name, other in (("first", programs), ("second", boot.Cost(0, 0, 0))):
+        ours = costs[f"linklocal-agent, {boot_name} boot"]
+        theirs = costs[f"cloud-init, {boot_name} boot"]
+        say(
+            f"\n{boot_name} boot, ours to cloud-init's: wall {ours.wall / theirs.wall:.2f},"
+            f" CPU {ours.cpu / theirs.cpu:.2f}, memory {ours.memory / theirs.memory:.2f}"
+        )
+        if boot_name == "first":
+            net_wall = (ours.wall - other.wall) / (theirs.wall - other.wall)
+            net_cpu = (ours.cpu - other.cpu) / (theirs.cpu - other.cpu)
+            say(f"net of the programs both run: wall {net_wall:.2f}, CPU {net_cpu:.2f}")
+
+
+def main() -> int:
+    show_server()
+    show_boot()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

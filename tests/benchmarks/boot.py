@@ -1,0 +1,142 @@
+"""What a first boot costs: our agent and Debian's cloud-init, in turn, in the same kind of guest.
+
+Both read the same user data from our server. A third side runs only the programs that both start
+(ssh-keygen, useradd …): what is left after taking it away is the agent's own cost.
+"""
+
+from __future__ import annotations
+
+import base64
+import compileall
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.guests import roots
+from tests.guests.cloud import CHECKOUT, Cloud
+from tests.guests.light import LightGuest
+
+ROUNDS = 7
+# Of no password: the body is made up, in the exact grammar.
+HASH = "$6$saltsaltsaltsalt$" + "a" * 86
+KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
+USER_DATA = f"""\
+#cloud-config
+hostname: bench
+manage_etc_hosts: localhost
+timezone: Europe/Berlin
+ssh_genkeytypes: [ed25519]
+ssh_pwauth: false
+disable_root: true
+groups: [operators]
+users:
+  - name: ada
+    gecos: Ada
+    groups: [operators]
+    shell: /bin/bash
+    sudo: "ALL=(ALL) NOPASSWD:ALL"
+    lock_passwd: false
+    passwd: "{HASH}"
+    ssh_authorized_keys: ["{KEY} ada"]
+chpasswd:
+  expire: false
+  users: [{{name: root, password: "{HASH}", type: hash}}]
+write_files:
+  - {{path: /etc/motd, content: "Welcome\\n"}}
+  - {{path: /etc/app/app.conf, content: "port = 8080\\n", permissions: "0640"}}
+  - {{path: /root/blob, encoding: b64, content: aGVsbG8K}}
+bootcmd:
+  - echo 192.168.1.130 mirror.internal >> /etc/hosts
+runcmd:
+  - mkdir -p /srv/app
+  - [touch, /srv/app/ready]
+final_message: "up after $uptime seconds"
+"""
+# The programs that both sides start for it; neither can do without them.
+PROGRAMS = f"""\
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+groupadd operators
+useradd --comment Ada --groups operators --shell /bin/bash -m ada
+usermod -p '*' ada
+printf '%s\\n' 'root:{HASH}' | chpasswd -e
+sh -c 'echo 192.168.1.130 mirror.internal >> /etc/hosts'
+sh -c 'mkdir -p /srv/app; touch /srv/app/ready'
+"""
+CLOUD_INIT = "\n".join(
+    f"cloud-init {words}"
+    for words in ("init --local", "init", "modules --mode=config", "modules --mode=final")
+)
+CLOUD_CFG = """\
+datasource_list: [OpenStack]
+network: {config: disabled}
+"""
+INSTANCE = {
+    "id": "ca9e8b7c-f2be-4b6d-a639-f10b4d994d04",
+    "name": "bench",
+    "nics": [{"mac": "fa:16:3e:f7:c1:47", "ipv4": "192.168.1.10"}],
+    "user_data": USER_DATA,
+}
+# Runs one command line under the guest's own Python; prints seconds, CPU seconds and KiB.
+METER = """\
+import json, os, resource, sys, time
+started = time.perf_counter()
+pid = os.posix_spawn("/bin/sh", ["/bin/sh", "-ec", sys.argv[1]], os.environ)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+wall = time.perf_counter() - started
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+sys.stderr.write("\\n" + json.dumps([status, wall, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
+class Cost(NamedTuple):
+    """Medians over the rounds: seconds, CPU seconds, KiB of the largest process."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def _once(cloud: Cloud, root: Path, command: str, *, cwd: str, reboot: bool) -> Cost:
+    with LightGuest(root, cloud=cloud, name="bench", binds=[CHECKOUT]) as guest:
+        guest.write("/etc/cloud/cloud.cfg.d/99-bench.cfg", CLOUD_CFG.encode())
+        cost = _metered(guest, command, cwd)
+        if reboot:
+            guest.reboot()
+            cost = _metered(guest, command, cwd)
+        return cost
+
+
+def _metered(guest: LightGuest, command: str, cwd: str) -> Cost:
+    done = guest.run(["python3", "-c", METER, command], cwd=cwd, timeout=120)
+    status, wall, cpu, memory = json.loads(done.stderr.rpartition(b"\n")[2])
+    if status:
+        raise RuntimeError(f"{command}: status {status}\n{done.stderr.decode()[-2000:]}")
+    return Cost(wall, cpu, memory)
+
+
+def measure(report: Callable[[str], None]) -> dict[str, Cost]:
+    """Return what each side costs, by its name."""
+    root = roots.debian12()
+    # As a package does at its installation; cloud-init's modules are compiled in the tree.
+    compileall.compile_dir(CHECKOUT / "agent", quiet=1)
+    ours = "python3 -m agent run --datasource openstack"
+    sides = {
+        "linklocal-agent, first boot": (ours, False),
+        "cloud-init, first boot": (CLOUD_INIT, False),
+        "the programs alone": (PROGRAMS, False),
+        "linklocal-agent, second boot": (ours, True),
+        "cloud-init, second boot": (CLOUD_INIT, True),
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    with Cloud() as cloud, cloud.serve([INSTANCE]):
+        for number in range(ROUNDS):
+            report(f"round {number + 1} of {ROUNDS}: one fresh guest for each side")
+            for name, (command, reboot) in sides.items():
+                cost = _once(cloud, root, command, cwd=str(CHECKOUT), reboot=reboot)
+                costs[name].append(cost)
+    return {
+        name: Cost(*(statistics.median(column) for column in zip(*rounds)))
+        for name, rounds in costs.items()
+    }
