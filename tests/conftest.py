@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
+import queue
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from .guests import roots
+from metadata_server.config import load
+from metadata_server.server import Server, running
+
+from .guests import installed, roots
 from .guests.cloud import Cloud
 from .guests.directory import DirectoryGuest
 from .guests.light import LightGuest, Nic
@@ -20,6 +28,7 @@ IN_CI = os.environ.get("CI") == "true"
 MAY_SKIP_IN_CI = ("needs another kernel",)
 
 StartGuest = Callable[..., LightGuest]
+Serve = Callable[..., Server]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -45,6 +54,65 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """A function that starts the real server on free ports of the loopback, in a thread.
+
+    It takes instances in the words of the configuration file, answers everyone with the first, and
+    returns the running server. All end with the test.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(*instances: Mapping[str, Any], **settings: Any) -> Server:
+            number = len(list(tmp_path.glob("server*.yaml")))
+            first = {"identify": {"default": True}, **instances[0]}
+            written = {
+                "listen": ["127.0.0.1:0"],
+                "control": {"listen": "127.0.0.1:0"},
+                "instances": [first, *instances[1:]],
+                **settings,
+            }
+            path = tmp_path / f"server{number}.yaml"
+            path.touch(0o600)
+            path.write_text(json.dumps(written))
+            return stack.enter_context(serving(path))
+
+        yield start
+
+
+@contextlib.contextmanager
+def serving(path: Path) -> Iterator[Server]:
+    """Run a server in a thread of its own for as long as the block lasts."""
+    began: queue.Queue[Server | BaseException] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def run() -> None:
+        try:
+            async with running(load(path)) as server:
+                began.put(server)
+                await end.wait()
+        except BaseException as error:
+            began.put(error)
+            raise
+
+    def turn() -> None:
+        with contextlib.suppress(Exception):  # Told to the test through the queue.
+            loop.run_until_complete(run())
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        first = began.get(timeout=30)
+        if isinstance(first, BaseException):
+            raise first
+        yield first
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join(30)
+        loop.close()
+
+
+@pytest.fixture
 def guest_root(tmp_path: Path) -> DirectoryGuest:
     """A small Debian 12 file system in a directory, this test's own."""
     return DirectoryGuest.copy(tmp_path / "guest")
@@ -62,6 +130,12 @@ def debian12() -> Path:
     if not shutil.which("mmdebstrap") and not roots.tree().is_dir():
         pytest.skip("mmdebstrap is not installed")
     return roots.debian12()
+
+
+@pytest.fixture(scope="session")
+def installed_agent(debian12: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A layer for light guests with the agent in /usr/lib/linklocal, as a package installs it."""
+    return installed.layer(debian12, tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ TOKEN = "for-tests-only-0123456789abcdef"
 
 
 def python_binds() -> list[Path]:
-    """Return what a guest over the host's root must see for this interpreter and the checkout."""
+    """Return what a guest over the host's root must see for this interpreter and the checkout.
+
+    They may be on file systems of their own, or below a directory that the guest has empty.
+    """
     found: list[Path] = []
     for path in (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)):
         path = path.resolve()
@@ -133,7 +136,6 @@ class Service:
         # JSON is YAML.
         machine.write("/etc/linklocal/server.yaml", json.dumps(config).encode(), mode=0o600)
         self._machine = machine
-        self._listen = listen
         self.process = self._start()
 
     def _start(self) -> Running:
@@ -141,8 +143,7 @@ class Service:
             [sys.executable, "-m", "metadata_server", "--config", "/etc/linklocal/server.yaml"],
             cwd=str(CHECKOUT),
         )
-        process.wait_for(r"(?s)" + r".*".join(f"{word}" for word in (r"169\.254\.169\.254",)))
-        process.wait_for(r"127\.0\.0\.1:8774")
+        process.wait_for("ready: control at")
         return process
 
     def __enter__(self) -> Service:

@@ -215,6 +215,7 @@ def build_root(settings: dict[str, Any]) -> None:
     mount("none", "/", flags=REC | PRIVATE)
     # Opened in the new namespace, which must own them, and before the tmpfs may hide them.
     lowers = [(path, os.open(path, os.O_PATH | os.O_DIRECTORY)) for path in settings["lowers"]]
+    layers = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in settings["layers"]]
     binds = [(path, os.open(path, os.O_PATH)) for path in settings["binds"]]
     mount("guest", STAGE, "tmpfs", NODEV, "mode=0755")
     os.mkdir(ROOT)
@@ -228,7 +229,9 @@ def build_root(settings: dict[str, Any]) -> None:
         os.chmod(upper, stat.S_IMODE(status.st_mode))
         os.chown(upper, status.st_uid, status.st_gid)
         # Through /proc, so that no comma or colon of a path can be taken for an option.
-        options = f"lowerdir=/proc/self/fd/{fd},upperdir={upper},workdir={work}"
+        stack = [*layers, fd] if number == 0 else [fd]
+        lower = ":".join(f"/proc/self/fd/{each}" for each in stack)
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
         mount("overlay", at, "overlay", NODEV, options)
     for path in settings["forget"]:
         target = below(ROOT, path)
@@ -241,7 +244,7 @@ def build_root(settings: dict[str, Any]) -> None:
         make_mountpoint(held, directory=stat.S_ISDIR(os.stat(f"/proc/self/fd/{fd}").st_mode))
         mount(f"/proc/self/fd/{fd}", held, flags=BIND)
         mount("none", held, flags=BIND | REMOUNT | RDONLY)
-    for _, fd in (*lowers, *binds):
+    for fd in (*layers, *(fd for _, fd in (*lowers, *binds))):
         os.close(fd)
 
 

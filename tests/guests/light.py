@@ -67,9 +67,11 @@ class Nic(NamedTuple):
 class LightGuest:
     """A machine of its own over *lower*, a root tree that stays as it is.
 
-    *binds* are files and directories of the host, seen read-only at the same place. *hide* are
-    directories that the guest has empty. *forget* is removed from the guest before its first boot.
-    With a *cloud* it has one link, `eth0`, at whose other end is 169.254.169.254.
+    *layers* are trees of a few more files over *lower*, *lowers* the directories of a lower `/`
+    that are file systems of their own. *binds* are files and directories of the host, seen
+    read-only at the same place. *hide* are directories that the guest has empty. *forget* is
+    removed from the guest before its first boot. With a *cloud* it has one link, `eth0`, at whose
+    other end is 169.254.169.254.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class LightGuest:
         name: str = "guest",
         binds: Sequence[Path] = (),
         lowers: Sequence[Path] = (),
+        layers: Sequence[Path] = (),
         hide: Sequence[str] = ("/var/tmp",),
         forget: Sequence[str] = OWN_STATE,
     ) -> None:
@@ -92,6 +95,7 @@ class LightGuest:
         self._port: str | None = None
         self._settings = {
             "lowers": [str(lower), *map(str, lowers)],
+            "layers": [str(layer) for layer in layers],
             "binds": [str(path) for path in binds],
             "hide": list(hide),
             "forget": list(forget),
