@@ -80,6 +80,8 @@ class Client:
             raise CtlError(
                 f"{self._server.url}: does not answer as HTTP; is this the control address?"
             ) from error
+        if response.length:
+            raise CtlError(f"{self._server.url}: the answer broke off")
         return self._read(response.status, answer)
 
     def _read(self, status: int, answer: bytes) -> Any:
