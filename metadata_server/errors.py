@@ -39,6 +39,10 @@ class MethodNotAllowed(RequestError):
     status = 405
 
 
+class RequestTimeout(RequestError):
+    status = 408
+
+
 class Conflict(RequestError):
     status = 409
 

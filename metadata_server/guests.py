@@ -1,0 +1,284 @@
+"""The guests' listener: whose request it is, whether it may ask, and what is at its path.
+
+For aiohttp's low-level server. Every refusal is a RequestError and is answered in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from . import ec2, huawei, openstack
+from .errors import BadRequest, Forbidden, NotFound, RequestError, RequestTimeout, Unauthorized
+from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, identify
+from .instance import Instance
+from .mailbox import LIMIT, Mailbox
+from .paths import EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
+from .rendered import Answer, Rendered
+from .replies import GuestRequest, Reply, refusal
+from .store import Store
+from .tokens import EC2, HUAWEI, REQUIRED, TOKEN_HEADERS, Family, Tokens, read_ttl
+from .tree import TEXT, Live
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+SEED_SIZE: Final = 512
+BODY_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 75.0
+
+READ: Final = "GET, HEAD"
+
+
+class Catalog(Lookup, Protocol):
+    def revision(self, instance_id: str) -> int: ...
+
+
+class ResetSide(Protocol):
+    """What answers below the path of sealed resets, with its own proofs and its own refusals."""
+
+    async def handle(
+        self, request: web.BaseRequest, instance: Instance, rest: str
+    ) -> web.StreamResponse: ...
+
+
+class Guests:
+    """Answers guests; one object for all listeners."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        tokens: Tokens,
+        store: Store,
+        engine: ResetSide | None,
+        *,
+        hosts: tuple[str, ...] = (),
+        proxy: Proxy | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Serve what *catalog* knows; *store* was made with the mailbox's schema."""
+        self._catalog = catalog
+        self._tokens = tokens
+        self._engine = engine
+        self._proxy = proxy
+        self._now = now
+        self._hosts = Hosts(hosts)
+        self._mailbox = Mailbox(store)
+        self._access_key = store.key("access-keys")
+        self._rendered = Rendered()
+
+    def server(self, interface: str | None = None) -> web.Server:
+        """Return the server of one listener, *interface* being the one that it is bound to."""
+        return web.Server(
+            partial(self, interface=interface),
+            request_factory=_request,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=IDLE_SECONDS,
+        )
+
+    async def __call__(
+        self, request: web.BaseRequest, interface: str | None = None
+    ) -> web.StreamResponse:
+        """Answer *request*, which came in through *interface*, or was it any."""
+        try:
+            return await self._serve(request, interface)
+        except RequestError as error:
+            return _refuse(request, error.status, str(error))
+        except ConnectionError:
+            raise
+        except Exception:
+            # The very outside: a fault of ours is logged, and the guest learns only that.
+            log.exception("a request failed")
+            return _refuse(request, 500, "An unknown error has occurred.")
+
+    async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
+        headers = request.headers
+        caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
+        self._check_host(request)
+        instance, target = caller.instance, request.raw_path
+        revision = self._catalog.revision(instance.id)
+        found = self._rendered.ready(instance, revision, target)
+        if found is None:
+            names = read_path(target) or ()
+            if names[:3] == RESET and len(names) == 4 and self._engine is not None:
+                return await self._engine.handle(request, instance, names[3])
+            if (family := _token_family(request.method, names)) is not None:
+                return self._token(request, caller, family)
+            self._admit(request, instance)
+            found = self._rendered.render(instance, revision, target)
+            if found is None:
+                raise _nothing(names)
+        else:
+            self._admit(request, instance)
+        if isinstance(found, Live):
+            return await self._live(request, instance, found)
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(request, READ)
+        return Reply(found)
+
+    def _check_host(self, request: web.BaseRequest) -> None:
+        """Refuse a request that a name of somebody else's has led here."""
+        named = request.headers.getall("Host", ())
+        if len(named) > 1:
+            raise BadRequest("Expected one Host header.")
+        if named and not self._hosts.welcome(named[0]):
+            raise Forbidden(STRANGE_HOST)
+        if not request.raw_path.startswith("/"):
+            authority = request.raw_path.partition("://")[2].partition("/")[0]
+            if authority and not self._hosts.welcome(authority):
+                raise Forbidden(STRANGE_HOST)
+
+    def _admit(self, request: web.BaseRequest, instance: Instance) -> None:
+        """Refuse what the instance's metadata options do not allow, and any token that is bad."""
+        _check_enabled(instance)
+        for name in TOKEN_HEADERS:
+            token = request.headers.get(name)
+            if token is not None:
+                self._tokens.check(token, instance.id)
+                return
+        if instance.metadata_options.http_tokens == "required":
+            raise Unauthorized(REQUIRED)
+
+    def _token(
+        self, request: web.BaseRequest, caller: Caller, family: Family
+    ) -> web.StreamResponse:
+        """Answer with a fresh token, which no more routers pass on than the instance allows."""
+        if request.method != "PUT":
+            return _not_allowed(request, "PUT")
+        # A request that was forwarded may come from anywhere; a trusted proxy adds one address.
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        if forwarded and (not caller.proxied or len(forwarded) > 1 or "," in forwarded[0]):
+            raise Forbidden("A session token is not given to a forwarded request.")
+        instance = caller.instance
+        _check_enabled(instance)
+        ttl = read_ttl(family, request.headers)
+        token = self._tokens.issue(instance.id, ttl)
+        _limit_hops(request, instance.metadata_options.hop_limit)
+        return Reply(Answer(200, token.encode(), TEXT, {family.ttl_answer: str(ttl)}))
+
+    async def _live(
+        self, request: web.BaseRequest, instance: Instance, node: Live
+    ) -> web.StreamResponse:
+        """Answer with what is different each time."""
+        if node.kind == "password":
+            return await self._password(request, instance)
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(request, READ)
+        if node.kind == "seeded":
+            body = node.filled(base64.b64encode(os.urandom(SEED_SIZE)))
+        else:
+            body = self._credentials(instance, node)
+        return Reply(Answer(200, body, node.content_type))
+
+    def _credentials(self, instance: Instance, node: Live) -> bytes:
+        pair = huawei.credentials(self._access_key, instance, self._now())
+        if node.kind == "securitykey":
+            return huawei.security_key(pair)
+        if node.kind == "role":
+            return huawei.role_credentials(pair)
+        return node.filled(huawei.ec2_time(pair.begins).encode())
+
+    async def _password(self, request: web.BaseRequest, instance: Instance) -> web.StreamResponse:
+        """Give back or take the guest's password; the rules are nova's, down to the words."""
+        if request.method == "GET":
+            # Text, not nova's HTML: a page in the guest's browser could have posted a script.
+            return Reply(Answer(200, self._mailbox.get(instance.id), TEXT))
+        if request.method != "POST":
+            raise BadRequest("GET and POST only are supported.")
+        body = await _read_body(request, LIMIT)
+        await self._mailbox.post(instance.id, body)
+        return Reply(Answer(200, b"", TEXT))
+
+
+def _request(
+    message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
+) -> GuestRequest:
+    """Make a request of what the connection hands over, whose types are aiohttp's own."""
+    return GuestRequest(message, payload, protocol, writer, task, task.get_loop())
+
+
+def _token_family(method: str, names: Names) -> Family | None:
+    """Return whose tokens are asked for at *names*, None when it is another path."""
+    if names == HUAWEI_TOKEN:
+        return HUAWEI
+    if names[:1] == ("ec2",):
+        names = names[1:]
+    if names[1:] != EC2_TOKEN or names[0] not in ec2.SHAPES:
+        return None
+    if names[0] == ec2.LATEST:
+        return EC2
+    if method == "PUT":
+        raise Forbidden("Session tokens are given at /latest/api/token.")
+    return None
+
+
+def _nothing(names: Names) -> RequestError:
+    head, version, tail = names[:1], "".join(names[1:2]), names[2:]
+    if head == ("openstack",) and version in openstack.SHAPES and tail == ("securitykey",):
+        return Unauthorized(huawei.NO_AGENCY)
+    return NotFound(NOTHING_HERE)
+
+
+def _check_enabled(instance: Instance) -> None:
+    if instance.metadata_options.http_endpoint == "disabled":
+        raise Forbidden("The metadata of this instance is switched off.")
+
+
+def _refuse(request: web.BaseRequest, status: int, explanation: str) -> Reply:
+    # What was not read of the body would be taken for the next request.
+    close = request.body_exists and not request.content.is_eof()
+    return Reply(refusal(status, explanation, request.headers.get("Accept")), close=close)
+
+
+def _not_allowed(request: web.BaseRequest, allowed: str) -> Reply:
+    explanation = f"Expected one of the methods {allowed}."
+    found = refusal(405, explanation, request.headers.get("Accept"))
+    return Reply(found.with_header("Allow", allowed))
+
+
+async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """Return the request's body, or the first bytes of it when there are more than *limit*."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = b""
+    try:
+        while len(body) <= limit:
+            chunk = await asyncio.wait_for(request.content.readany(), BODY_SECONDS)
+            if not chunk:
+                break
+            body += chunk
+    except (ClientError, HttpProcessingError, web.RequestPayloadError) as error:
+        raise BadRequest("The body could not be read.") from error
+    except asyncio.TimeoutError as error:
+        raise RequestTimeout("The body did not come in time.") from error
+    return body
+
+
+def _limit_hops(request: web.BaseRequest, hops: int) -> None:
+    """Let what the connection sends from now on pass *hops* routers.
+
+    It stays that way: a token sent again because it was not acknowledged must not travel
+    further, and whoever does get it is near enough for the answers that follow.
+    """
+    link = request.transport.get_extra_info("socket") if request.transport else None
+    if link is None or link.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    if link.family == socket.AF_INET6:
+        link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+    # Also on a socket of IPv6, for the IPv4 addresses mapped into it.
+    link.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+
+
+STRANGE_HOST: Final = "Expected an address, localhost or a configured name in the Host header."

@@ -1,0 +1,138 @@
+"""Whose request is it: the peer's address, its interface, or a trusted proxy's signed word.
+
+X-Forwarded-For is never believed. Whoever is not known gets NotFound and learns nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final, NamedTuple, Protocol
+
+from .catalog import normalised
+from .errors import BadRequest, Forbidden, NotFound
+from .instance import Instance
+from .secret import Secret
+
+NOTHING_HERE: Final = "The resource could not be found."
+
+
+class Lookup(Protocol):
+    """What of the catalog tells guests apart."""
+
+    def by_id(self, instance_id: str) -> Instance | None: ...
+
+    def at(self, address: str, interface: str | None = None) -> Instance | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Proxies that may say whose request they pass on, and the secret they sign it with."""
+
+    shared_secret: Secret
+    trusted: tuple[IPv4Network | IPv6Network, ...]
+
+    def trusts(self, address: str) -> bool:
+        try:
+            found = ip_address(normalised(address))
+        except ValueError:
+            return False
+        return any(found in network for network in self.trusted)
+
+
+REMEMBERED: Final = 1024
+"""Host headers that need no second look; there are few, unless somebody makes them up."""
+
+
+class Caller(NamedTuple):
+    instance: Instance
+    proxied: bool
+
+
+def identify(
+    catalog: Lookup,
+    proxy: Proxy | None,
+    address: str | None,
+    interface: str | None,
+    headers: Mapping[str, str],
+) -> Caller:
+    """Return who asks from *address*, through *interface* when the listener is bound to one."""
+    if proxy is not None and address is not None and proxy.trusts(address):
+        return Caller(_vouched(catalog, proxy, headers), True)
+    instance = catalog.at(address or "", interface)
+    if instance is None:
+        raise NotFound(NOTHING_HERE)
+    return Caller(instance, False)
+
+
+def _vouched(catalog: Lookup, proxy: Proxy, headers: Mapping[str, str]) -> Instance:
+    """Return the instance that the proxy names; the texts and their order are nova's."""
+    instance_id = _header(headers, "X-Instance-ID")
+    signature = _header(headers, "X-Instance-ID-Signature")
+    tenant = _header(headers, "X-Tenant-ID")
+    expected = hmac.new(proxy.shared_secret.reveal(), _bytes(instance_id), "sha256").hexdigest()
+    if not hmac.compare_digest(expected.encode(), _bytes(signature)):
+        raise Forbidden("Invalid proxy request signature.")
+    instance = catalog.by_id(instance_id)
+    if instance is None or instance.project_id != tenant:
+        raise NotFound(NOTHING_HERE)
+    return instance
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name)
+    if value is None:
+        raise BadRequest(f"{name} header is missing from request.")
+    return value
+
+
+def _bytes(header: str) -> bytes:
+    return header.encode("utf-8", "surrogateescape")
+
+
+class Hosts:
+    """The Host headers that are answered: address literals, localhost and the configured names.
+
+    A name that an attacker's DNS points at the service is none of these, so a page in the guest's
+    browser cannot read from it.
+    """
+
+    def __init__(self, names: tuple[str, ...] = ()) -> None:
+        self._names = frozenset({"localhost", *(name.rstrip(".").lower() for name in names)})
+        self._seen: set[str] = set()
+
+    def welcome(self, header: str) -> bool:
+        """Say whether *header* is one that is answered."""
+        if header in self._seen:
+            return True
+        if not self._is_ours(header):
+            return False
+        if len(self._seen) < REMEMBERED:
+            self._seen.add(header)
+        return True
+
+    def _is_ours(self, header: str) -> bool:
+        found = _AUTHORITY.fullmatch(header)
+        if found is None:
+            return False
+        if found["bracketed"] is not None:
+            return _is_address(found["bracketed"])
+        name = found["name"].rstrip(".").lower()
+        return name in self._names or _is_address(name)
+
+
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+(?:%[\w.%-]+)?)\]|(?P<name>[\w.-]+))(?::[0-9]{1,5})?",
+    re.ASCII,
+)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
