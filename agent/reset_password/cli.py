@@ -1,0 +1,151 @@
+"""linklocal-resetd: the daemon, and what root asks of it."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from ..errors import AgentError, ConfigError
+from . import keys
+
+USAGE_ERROR = 64
+LOCK_TRIES = 10
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the sub-command; 0 done, 1 failed, 64 not understood."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or (words[0].startswith("--") and words[0] != "--help"):
+        words.insert(0, "run")
+    # At exit argparse would say 2, which is `degraded` of the agent.
+    try:
+        options = _parser().parse_args(words)
+    except SystemExit as stop:
+        return USAGE_ERROR if stop.code else 0
+    try:
+        status: int = options.run(options)
+    except AgentError as error:
+        _say(str(error))
+        return 1
+    return status
+
+
+def _run(options: Any) -> int:
+    from .apply import Machine
+    from .daemon import Daemon, Places
+    from .settings import read
+
+    settings = read(options.root, options.config)
+    if options.metadata_url:
+        settings = settings._replace(metadata_url=options.metadata_url)
+    state, run = _directories(options)
+    # `status` looks by taking it for an instant.
+    for _ in range(LOCK_TRIES):
+        lock = run.lock(keys.LOCK)
+        if lock is not None:
+            break
+        time.sleep(0.05)
+    else:
+        _say(f"{run.path}/{keys.LOCK}: another daemon is running")
+        return 1
+    console = options.console or ("/dev/console" if options.root == "/" else None)
+    Daemon(settings, Places(state, run, Machine(options.root), console), _say).run()
+    os.close(lock)
+    return 0
+
+
+def _status(options: Any) -> int:
+    import json
+
+    from .daemon import STATUS
+
+    _, run = _directories(options)
+    lock = run.lock(keys.LOCK)
+    text = run.read(STATUS)
+    shown = json.loads(text) if text else {}
+    shown["running"] = lock is None
+    if options.json:
+        print(json.dumps(shown))
+    else:
+        for name, value in shown.items():
+            print(f"{name}: {value}")
+    return 0 if shown["running"] else 1
+
+
+def _trust(options: Any) -> int:
+    try:
+        server = keys.read_server_key(options.key)
+    except ValueError as error:
+        raise ConfigError(f"trust: {error}") from None
+    state, _ = _directories(options)
+    keys.pin_server(state, server)
+    print("the daemon will take this server at its next try, within a minute")
+    return 0
+
+
+def _set(options: Any) -> int:
+    from ..secret import Secret
+    from .apply import Machine, scheme_of
+
+    given = Secret(sys.stdin.buffer.read(4096).strip())
+    if scheme_of(given.reveal()) is None:
+        raise ConfigError("set: expected one complete crypt(3) hash on standard input")
+    machine = Machine(options.root)
+    if machine.shadow_field(options.user) is None:
+        raise ConfigError(f"set: no user {options.user!r} below {options.root}")
+    if not machine.set_hash(options.user, given):
+        raise ConfigError(f"set: chpasswd refused to change {options.user!r}")
+    if machine.shadow_field(options.user) != given:
+        raise ConfigError(f"set: {options.user!r} does not have the hash that was set")
+    print(f"the password of {options.user} below {options.root} is set")
+    return 0
+
+
+def _directories(options: Any) -> "tuple[Any, Any]":
+    from .private import PrivateDirectory
+
+    def below(path: str) -> str:
+        return os.path.join(options.root, path.lstrip("/"))
+
+    state = PrivateDirectory(options.state_dir or below(keys.STATE_DIRECTORY), mode=0o700)
+    run = PrivateDirectory(options.run_dir or below(keys.RUN_DIRECTORY), mode=0o755)
+    return state, run
+
+
+def _parser() -> Any:
+    import argparse
+
+    places = argparse.ArgumentParser(add_help=False)
+    places.add_argument("--root", default="/", metavar="DIR", help="the machine's root")
+    places.add_argument("--state-dir", metavar="DIR", help=f"instead of {keys.STATE_DIRECTORY}")
+    places.add_argument("--run-dir", metavar="DIR", help=f"instead of {keys.RUN_DIRECTORY}")
+    parser = argparse.ArgumentParser(
+        prog="linklocal-resetd", description="Apply the password resets the platform asks for."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", parents=[places], help="be the daemon (the default)")
+    run.add_argument("--config", metavar="FILE", help="instead of /etc/linklocal/agent.yaml")
+    run.add_argument("--metadata-url", metavar="URL", help="the service, by its IP address")
+    run.add_argument("--console", metavar="FILE", help="where a new identity is shown")
+    run.set_defaults(run=_run)
+
+    status = commands.add_parser("status", parents=[places], help="what the daemon is at")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(run=_status)
+
+    trust = commands.add_parser("trust", parents=[places], help="accept another server's key")
+    trust.add_argument("key", metavar="KEY")
+    trust.set_defaults(run=_trust)
+
+    change = commands.add_parser(
+        "set", parents=[places], help="set a password of an image or disk; the hash is on stdin"
+    )
+    change.add_argument("--user", required=True)
+    change.set_defaults(run=_set)
+    return parser
+
+
+def _say(text: str) -> None:
+    print(f"linklocal-resetd: {text}", file=sys.stderr, flush=True)

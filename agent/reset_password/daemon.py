@@ -1,0 +1,351 @@
+"""The daemon: who am I, enrol, poll, apply, acknowledge; one step after another, for ever."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Callable, NamedTuple, Optional
+
+from ..errors import AgentError, HostError
+from ..secret import Secret
+from . import notify, protocol
+from .apply import APPLIED, Machine, apply, schemes
+from .client import Client, Reply, Unanswered
+from .instance_id import find_instance
+from .keys import Resets, load_boot, load_identity, pin_server, pinned_server
+from .private import PrivateDirectory
+from .protocol import PREFIX, Identity, Link, ProtocolError
+from .settings import Settings
+
+STATUS = "resetd.json"
+WAIT = 60
+"""Seconds a poll waits at the server."""
+PATIENCE = 5.0
+"""Seconds that the start of logins waits for a service that does not answer."""
+
+# Where the daemon goes on, after a pause, from a step whose exchange was refused.
+RESUME = {
+    ("enrol", None): "enrol",
+    ("acknowledge", 403): "enrol",
+    ("acknowledge", None): "poll",
+    ("poll", 403): "enrol",
+    ("poll", 404): "enrol",
+    ("poll", None): "poll",
+}
+
+# The first pause after a refusal, in seconds, by its code; a pause doubles up to LONGEST_PAUSE.
+FIRST_PAUSE = {"identity-conflict": 15.0, "server-changed": 15.0, "no-such-path": 60.0}
+LONGEST_PAUSE = 60.0
+
+
+class Stop(BaseException):
+    """SIGTERM while nothing is under way that must not be torn."""
+
+
+class Refused(AgentError):
+    """The server's refusal, or ours of the server; *code* is its word."""
+
+    def __init__(self, what: str, code: str, status: Optional[int] = None) -> None:
+        super().__init__(f"{what}: {code}")
+        self.code = code
+        self.status = status
+
+
+class Places(NamedTuple):
+    """The directories and the machine that a daemon works on."""
+
+    state: PrivateDirectory
+    run: PrivateDirectory
+    machine: Machine
+    console: Optional[str] = None
+    """Where the fingerprint of a new identity is shown to whoever watches the machine."""
+
+
+class Daemon:
+    """One daemon for one guest. `run` returns at SIGTERM."""
+
+    def __init__(self, settings: Settings, places: Places, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._places = places
+        self._say = say
+        self._client = Client(settings.metadata_url)
+        self._boot = load_boot(places.run)
+        self._resets = Resets(places.state)
+        self._schemes = schemes()
+        self._instance = ""
+        self._identity: Optional[Identity] = None
+        self._link: Optional[Link] = None
+        self._restart_for = ""
+        self._ready = False
+        self._hasty = 0.5
+        self._started = time.monotonic()
+        self._stopping = False
+        self._interruptible = False
+        self._shown: Mapping[str, object] = {}
+        self._steps: Mapping[str, Callable[[], str]] = {
+            "enrol": self._enrol,
+            "acknowledge": self._acknowledge,
+            "poll": self._poll,
+        }
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGINT, self._terminate)
+        step, pause, last = "enrol", 0.0, ""
+        try:
+            while True:
+                try:
+                    done, step = step, self._steps[step]()
+                    if done == "poll":
+                        pause, last = 0.0, ""
+                except (Unanswered, ProtocolError, Refused) as error:
+                    status = error.status if isinstance(error, Refused) else None
+                    code = error.code if isinstance(error, Refused) else ""
+                    if str(error) != last:
+                        last = str(error)
+                        self._say(last)
+                    self._show(state=code or "unreachable", problem=last)
+                    pause = self._next_pause(pause, code)
+                    step = RESUME.get((step, status), RESUME[step, None])
+                    self._sleep(pause)
+        except Stop:
+            self._say("stopped")
+
+    def _next_pause(self, pause: float, code: str) -> float:
+        if not self._ready:
+            # Logins wait for the first look at the service, but not long.
+            if time.monotonic() - self._started < PATIENCE:
+                return 0.5
+            self._be_ready()
+        pause = max(2 * pause, FIRST_PAUSE.get(code, 1.0))
+        # Spread, so that a host's guests do not come back all at once.
+        return min(pause, LONGEST_PAUSE) * (0.75 + os.urandom(1)[0] / 512)
+
+    # Steps
+
+    def _enrol(self) -> str:
+        """Put this boot's key on record under this guest's identity."""
+        if not self._instance:
+            self._instance = find_instance(self._exchange, self._places.machine.root)
+        identity = self._known_identity()
+        body = json.dumps(protocol.challenge_request()).encode()
+        challenge = protocol.read_challenge(self._ask("challenge", "POST", body))
+        self._check_server(challenge.server)
+        message = protocol.enrol(identity, self._instance, self._boot, challenge, self._schemes)
+        self._ask("key", "PUT", json.dumps(message).encode(), self._proof(challenge), low_port=True)
+        if pinned_server(self._places.state) is None:
+            pin_server(self._places.state, challenge.server)
+        self._link = Link(self._instance, self._boot, challenge.server)
+        self._say(f"enrolled instance {self._instance}")
+        self._show(state="enrolled")
+        return "acknowledge"
+
+    def _acknowledge(self) -> str:
+        """Tell the server what became of resets until it proves that it knows."""
+        link = self._linked()
+        for entry in self._resets.unacknowledged():
+            message = json.dumps(link.result(entry.id, entry.result, entry.code)).encode()
+            recorded = link.read_recorded(self._ask("result", "POST", message), entry.id)
+            self._resets.put(entry._replace(acknowledged=True))
+            self._say(f"reset {entry.id}: {entry.result} {entry.code}".rstrip())
+            if recorded.result != entry.result:
+                self._say(f"reset {entry.id}: the server has it as {recorded.result}")
+            if entry.id == self._restart_for and entry.result == APPLIED:
+                self._restart()
+        newest = self._resets.newest()
+        if newest is not None:
+            self._show(reset=newest.id, result=newest.result, code=newest.code)
+        return "poll"
+
+    def _poll(self) -> str:
+        """Ask for a request and apply what comes."""
+        link = self._linked()
+        nonce = os.urandom(protocol.NONCE_SIZE)
+        # At the start of a boot what waits is applied before anybody can log in.
+        wait = WAIT if self._ready else 0
+        began, sent = time.monotonic(), _boot_clock()
+        reply = self._exchange("GET", link.poll(nonce, wait), seconds=wait + 10.0)
+        if reply.status == 204:
+            if not self._ready:
+                self._be_ready()
+            elif time.monotonic() - began < 1.0:
+                # A server that is about to stop answers at once; do not hammer it.
+                self._hasty = min(2 * self._hasty, LONGEST_PAUSE)
+                self._sleep(self._hasty)
+            else:
+                self._hasty = 0.5
+            return "poll"
+        if reply.status != 200:
+            raise _refusal("poll", reply)
+        order = link.open(protocol.read_envelope(reply.body), nonce)
+        apply(
+            order,
+            self._places.machine,
+            self._resets,
+            self._settings.users,
+            lambda: _boot_clock() - sent,
+        )
+        if order.restart:
+            self._restart_for = order.id
+        return "acknowledge"
+
+    # What the steps need
+
+    def _known_identity(self) -> Identity:
+        if self._identity is None:
+            self._identity, made = load_identity(self._places.state, self._instance)
+            if made:
+                self._resets.give_up()
+                self._announce()
+        return self._identity
+
+    def _check_server(self, server: bytes) -> None:
+        expected = self._settings.server_key or pinned_server(self._places.state)
+        if expected is not None and server != expected:
+            self._show(offered=server.hex())
+            raise Refused(
+                f"server key {server.hex()} is not the one this guest knows; "
+                "`linklocal-resetd trust KEY` accepts another",
+                "server-changed",
+            )
+
+    def _proof(self, challenge: protocol.Challenge) -> Mapping[str, str]:
+        """Return the header that proves root by the token; without a token the port does it."""
+        name = self._settings.token_file
+        if name is None:
+            return {}
+        directory = PrivateDirectory(os.path.dirname(os.path.abspath(name)), mode=0o700)
+        token = directory.read(os.path.basename(name))
+        os.close(directory.handle)
+        if token is None:
+            return {}
+        message = protocol.enrol_message(
+            self._instance, self._boot, challenge.server, challenge.nonce, self._schemes
+        )
+        return {protocol.PROOF_HEADER: protocol.token_proof(Secret(token.strip()), message)}
+
+    def _linked(self) -> Link:
+        if self._link is None:
+            raise HostError("not enrolled")
+        return self._link
+
+    def _ask(
+        self,
+        what: str,
+        method: str,
+        body: bytes,
+        headers: Optional[Mapping[str, str]] = None,
+        *,
+        low_port: bool = False,
+    ) -> bytes:
+        """Return the body of a good answer; Refused otherwise."""
+        reply = self._exchange(method, PREFIX + what, body, headers, low_port=low_port)
+        if reply.status == 200:
+            return reply.body
+        refusal = _refusal(what, reply)
+        if refusal.code == "identity-conflict":
+            self._announce()
+        raise refusal
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Optional[Mapping[str, str]] = None,
+        *,
+        seconds: float = 10.0,
+        limit: int = 64 * 1024,
+        low_port: bool = False,
+    ) -> Reply:
+        with _Interruptible(self):
+            return self._client.exchange(
+                method, path, body, headers, seconds=seconds, limit=limit, low_port=low_port
+            )
+
+    def _announce(self) -> None:
+        if self._identity is None:
+            return
+        text = f"this guest's identity is {protocol.fingerprint(self._identity.public)}"
+        self._say(text)
+        if self._places.console is not None:
+            try:
+                with open(self._places.console, "a", encoding="ascii") as console:
+                    console.write(f"linklocal-resetd: {text}\r\n")
+            except OSError as error:
+                self._say(f"{self._places.console}: {error.strerror}")
+
+    def _restart(self) -> None:
+        import subprocess
+
+        self._say("restarting the machine, as the reset asks")
+        command = self._settings.restart_command
+        try:
+            subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._say(f"{command[0]}: {type(error).__name__}")
+
+    def _be_ready(self) -> None:
+        self._ready = True
+        notify.notify("READY=1")
+
+    def _show(self, **facts: object) -> None:
+        """Keep what `status` prints, for root alone."""
+        shown = {**self._shown, **facts}
+        if facts.get("state") == "enrolled":
+            shown.pop("problem", None)
+            shown.pop("offered", None)
+        shown["instance"] = self._instance
+        shown["url"] = self._client.url
+        if self._identity is not None:
+            shown["fingerprint"] = protocol.fingerprint(self._identity.public)
+        if self._link is not None:
+            shown["server"] = self._link.server.hex()
+        if shown != self._shown:
+            self._shown = shown
+            self._places.run.write(STATUS, json.dumps(shown).encode())
+
+    # Being stopped
+
+    def _terminate(self, _number: int, _frame: Optional[FrameType]) -> None:
+        self._stopping = True
+        if self._interruptible:
+            raise Stop
+
+    def _sleep(self, seconds: float) -> None:
+        with _Interruptible(self):
+            time.sleep(seconds)
+
+    def interruptible(self, now: bool) -> None:
+        """Say whether SIGTERM may end the daemon at once, or after what it is doing."""
+        self._interruptible = now
+        if now and self._stopping:
+            raise Stop
+
+
+class _Interruptible:
+    """The block in which SIGTERM is taken at once: waiting for the network, or for time."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def __enter__(self) -> None:
+        self._daemon.interruptible(True)
+
+    def __exit__(self, *_: object) -> None:
+        self._daemon.interruptible(False)
+
+
+def _refusal(what: str, reply: Reply) -> Refused:
+    return Refused(
+        f"{what}: refused with status {reply.status}",
+        protocol.read_refusal(reply.body),
+        reply.status,
+    )
+
+
+def _boot_clock() -> float:
+    """Return seconds since the machine started, those asleep too; nobody can set this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,151 @@
+"""What makes this guest itself to the server: identity, boot key, the server's key, past resets."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
+
+from ..errors import HostError
+from ..secret import Secret
+from .private import PrivateDirectory
+from .protocol import BOOT_SIZE, KEY_SIZE, Boot, Identity
+
+STATE_DIRECTORY = "/var/lib/linklocal/resetd"
+RUN_DIRECTORY = "/run/linklocal"
+
+IDENTITY, SERVER, RESETS = "identity.json", "server.json", "resets.json"
+BOOT, LOCK = "resetd-boot.json", "resetd.lock"
+
+RESETS_KEPT = 512
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class Entry(NamedTuple):
+    """One reset this guest has begun; without a result it was interrupted."""
+
+    id: str
+    old: str
+    """SHA-256 of the shadow field as it was before; empty when nothing was to be changed."""
+    result: str = ""
+    code: str = ""
+    acknowledged: bool = False
+
+
+def read_server_key(text: str) -> bytes:
+    """Return the server's key from its written form; ValueError when it is none."""
+    if not _KEY.fullmatch(text):
+        raise ValueError("expected the server's key: 64 lower-case hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def load_identity(state: PrivateDirectory, instance: str) -> tuple[Identity, bool]:
+    """Return the identity kept for *instance* and whether it had to be made.
+
+    One of another instance is replaced: this disk was copied, and the copy is another guest.
+    """
+    kept = _load(state, IDENTITY)
+    if kept is not None and kept.get("instance") == instance:
+        return Identity(_secret(state, IDENTITY, kept, "identity")), False
+    private = os.urandom(KEY_SIZE)
+    _save(state, IDENTITY, {"instance": instance, "identity": private.hex()})
+    return Identity(Secret(private)), True
+
+
+def load_boot(run: PrivateDirectory) -> Boot:
+    """Return this boot's key; a daemon that is started again uses the same."""
+    booted = _boot_id()
+    kept = _load(run, BOOT)
+    if kept is not None and kept.get("boot_id") == booted:
+        return Boot(
+            _secret(run, BOOT, kept, "boot", BOOT_SIZE).reveal(), _secret(run, BOOT, kept, "key")
+        )
+    boot, private = os.urandom(BOOT_SIZE), os.urandom(KEY_SIZE)
+    # /run may outlive a boot where it is no tmpfs.
+    _save(run, BOOT, {"boot": boot.hex(), "key": private.hex(), "boot_id": booted})
+    return Boot(boot, Secret(private))
+
+
+def pinned_server(state: PrivateDirectory) -> Optional[bytes]:
+    """Return the server's key as it was at the first enrolment, or None before that."""
+    kept = _load(state, SERVER)
+    return None if kept is None else _secret(state, SERVER, kept, "server").reveal()
+
+
+def pin_server(state: PrivateDirectory, server: bytes) -> None:
+    _save(state, SERVER, {"server": server.hex()})
+
+
+class Resets:
+    """The resets this guest has begun, by id, so that none is applied twice."""
+
+    def __init__(self, state: PrivateDirectory) -> None:
+        self._state = state
+        kept = _load(state, RESETS)
+        try:
+            entries = [Entry(**entry) for entry in kept["resets"]] if kept else []
+        except (TypeError, KeyError):
+            raise HostError(f"{state.path}/{RESETS}: cannot be understood") from None
+        self._entries = {entry.id: entry for entry in entries}
+
+    def get(self, request_id: str) -> Optional[Entry]:
+        return self._entries.get(request_id)
+
+    def put(self, entry: Entry) -> None:
+        """Keep *entry*, on the disk when this returns."""
+        self._entries[entry.id] = entry
+        while len(self._entries) > RESETS_KEPT:
+            del self._entries[next(iter(self._entries))]
+        entries = [each._asdict() for each in self._entries.values()]
+        _save(self._state, RESETS, {"resets": entries})
+
+    def unacknowledged(self) -> tuple[Entry, ...]:
+        """Return the resets with a result that the server has not confirmed yet."""
+        return tuple(e for e in self._entries.values() if e.result and not e.acknowledged)
+
+    def give_up(self) -> None:
+        """Let go of what another instance, whose disk this was, still had to acknowledge."""
+        for entry in self.unacknowledged():
+            self.put(entry._replace(acknowledged=True))
+
+    def newest(self) -> Optional[Entry]:
+        return next(reversed(self._entries.values()), None)
+
+
+def _boot_id() -> str:
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _load(directory: PrivateDirectory, name: str) -> Optional[Mapping[str, Any]]:
+    text = directory.read(name)
+    if text is None:
+        return None
+    try:
+        raw = json.loads(text)
+    except ValueError:
+        raw = None
+    if not isinstance(raw, dict):
+        # Never replaced by a guess: a new identity or an empty history is the operator's decision.
+        raise HostError(f"{directory.path}/{name}: cannot be understood")
+    return raw
+
+
+def _save(directory: PrivateDirectory, name: str, raw: Mapping[str, Any]) -> None:
+    directory.write(name, json.dumps(raw).encode())
+
+
+def _secret(
+    directory: PrivateDirectory, name: str, raw: Mapping[str, Any], key: str, size: int = KEY_SIZE
+) -> Secret:
+    try:
+        found = bytes.fromhex(raw[key])
+    except (KeyError, TypeError, ValueError):
+        found = b""
+    if len(found) != size:
+        raise HostError(f"{directory.path}/{name}: {key}: expected {size} bytes")
+    return Secret(found)
