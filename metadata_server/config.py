@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,8 +65,7 @@ class Control:
 @dataclass(frozen=True, slots=True)
 class Proxy:
     shared_secret_file: Secret
-    trusted: tuple[str, ...]
-    """Addresses and networks, as networks."""
+    trusted: tuple[IPv4Network | IPv6Network, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _build_tls(values: Values, node: Table, where: str, problems: Problems) -> T
 def _build(values: Values, node: Table, where: str, problems: Problems) -> _Read:
     control: Control = values.get("control", Control())
     try:
-        check_listen(str(control.listen), tls="tls" in values)
+        check_listen(str(control.listen), tls=entry(node, "tls") is not node)
     except ConfigError as error:
         problems.add(entry(node, "control"), "", str(error))
     return _Read(values, tuple(values.pop("instances", ())), node)
@@ -239,6 +238,7 @@ SERVER: Final = Section(
         Key("log", LOG, "what is logged"),
     ),
     _build,
+    partial=True,
 )
 
 

@@ -274,12 +274,14 @@ class Section(Generic[T]):
     """A table with known keys, which *build* makes into a value of ours.
 
     *build* gets what was set, without the keys that are null, and the table for its place; it may
-    raise Wrong, or note problems of single keys itself.
+    raise Wrong, or note problems of single keys itself. It is not asked when there is a mistake
+    inside, unless it can do with what is *partial*: what it would say might only follow from that.
     """
 
     name: str
     keys: tuple[Key[Any], ...]
     build: Callable[[Values, Table, str, Problems], T]
+    partial: bool = False
 
     def read(self, node: Node, where: str, problems: Problems) -> T:
         if not isinstance(node, Table):
@@ -287,12 +289,12 @@ class Section(Generic[T]):
         known = {key.name: key for key in self.keys}
         values: Values = {}
         seen: set[str] = set()
-        refused = False
+        missing = False
+        before = len(problems)
         for name, value in node.entries:
             place = below(where, name.text)
             if name.text in seen:
                 problems.add(name, place, "expected each key once, got it again")
-                refused = True
                 continue
             seen.add(name.text)
             key = known.get(name.text)
@@ -300,31 +302,19 @@ class Section(Generic[T]):
                 problems.add(
                     name, where, f"unknown key {name.text!r}{nearest(name.text, [*known])}"
                 )
-                refused = True
             elif not value.is_null:
                 try:
                     values[key.name] = key.form.read(value, place, problems)
                 except Wrong as wrong:
                     note(wrong, value, place, problems)
-                    refused = True
         for key in self.keys:
             if key.required and key.name not in values:
-                refused = True
+                missing = True
                 if key.name not in seen or entry(node, key.name).is_null:
                     problems.add(node, where, f"missing key {key.name!r}, expected {key.doc}")
-        if refused:
-            self._look_on(values, node, where, problems)
+        if missing or (len(problems) > before and not self.partial):
             raise Wrong
         return self.build(values, node, where, problems)
-
-    def _look_on(self, values: Values, node: Table, where: str, problems: Problems) -> None:
-        """Find what else is wrong in a section that is refused already."""
-        if any(key.required and key.name not in values for key in self.keys):
-            return
-        try:
-            self.build(values, node, where, problems)
-        except Wrong as wrong:
-            note(wrong, node, where, problems)
 
     def schema(self) -> Schema:
         properties = {}

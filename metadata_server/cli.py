@@ -1,0 +1,255 @@
+"""linklocal-server: arguments to a configuration, the configuration to a running server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import resource
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+
+from . import notify
+from .config import ServerConfig, json_schema, load
+from .config_values import CONTROL_LISTEN, LISTEN, read_control_listen, read_listen
+from .errors import ConfigError, ServerError
+from .example import example_instance
+from .runtime import publish, runtime_directory, withdraw
+from .secret import Secret
+from .server import Server, running
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FAILED: Final = 1
+BAD_USAGE: Final = 64
+
+EPILOG: Final = """\
+Without --config it serves --instance files, or else a built-in example, at 127.0.0.1:8254, keeps
+its state in a temporary directory, and leaves its control URL and a fresh token for the linklocal
+command. SIGHUP reads the configuration again; SIGTERM finishes what is under way and stops.
+Exit status: 0 stopped when asked, 1 failed, 64 bad usage.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(BAD_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.print_schema:
+        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        return 0
+    try:
+        config = _load(arguments)
+        if arguments.check_config:
+            print(f"no mistakes, {_count(len(config.instances), 'instance')}")
+            return 0
+        _start_logging(config)
+        return _run(config, arguments)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+    except ServerError as error:
+        print(error, file=sys.stderr)
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="linklocal-server",
+        description="Serve instance metadata to guests and a control plane to operators.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config", type=Path, metavar="FILE", help="configuration, YAML or JSON")
+    add(
+        "--listen",
+        action="append",
+        type=_argument(read_listen, LISTEN.expected),
+        metavar="ADDRESS:PORT",
+        help="serve guests here instead; also [IPV6]:PORT and ADDRESS%%INTERFACE:PORT; repeatable",
+    )
+    add(
+        "--control",
+        type=_argument(read_control_listen, CONTROL_LISTEN.expected),
+        metavar="ADDRESS:PORT",
+        help="serve operators here instead; also unix:PATH",
+    )
+    add(
+        "--instance",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="serve the instance, or the list of instances, in FILE too; repeatable",
+    )
+    add("--state", type=Path, metavar="DIR", help="keep the state here instead")
+    add("--check-config", action="store_true", help="read everything, say what is wrong, stop")
+    add("--print-schema", action="store_true", help="print the JSON schema of FILE, stop")
+    add("--version", action="version", version=f"%(prog)s {_version()}")
+    return parser
+
+
+def _argument(reader: Callable[[str], T], expected: str) -> Callable[[str], T]:
+    def read(text: str) -> T:
+        try:
+            return reader(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
+
+    return read
+
+
+def _load(arguments: argparse.Namespace) -> ServerConfig:
+    """Return the configuration with what the command line says over it."""
+    config = load(arguments.config, arguments.instance)
+    if arguments.listen:
+        config = replace(config, listen=tuple(arguments.listen))
+    if arguments.control:
+        config = replace(config, control=replace(config.control, listen=arguments.control))
+    state = arguments.state or config.state or os.environ.get("STATE_DIRECTORY")
+    if state:
+        config = replace(config, state=Path(state))
+    if arguments.config is None and not arguments.instance:
+        loopback = all(listen.host.is_loopback for listen in config.listen)
+        config = replace(config, instances=(example_instance(loopback=loopback),))
+    return config
+
+
+def _run(config: ServerConfig, arguments: argparse.Namespace) -> int:
+    _raise_file_limit()
+    loop = _new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(_serve(config, arguments))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    return 0
+
+
+async def _serve(config: ServerConfig, arguments: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stop)
+    loop.add_signal_handler(signal.SIGHUP, changed.set)
+    token = None if config.control.tokens_file else secrets.token_urlsafe(32)
+    directory = runtime_directory(os.environ, os.geteuid())
+    async with running(config, token=token) as server:
+        try:
+            if token is not None:
+                publish(directory, server.control_url, Secret(token.encode()))
+            _announce(server, directory if token is not None else None, arguments)
+            reloads = asyncio.create_task(_reload(server, changed, arguments))
+            await stop.wait()
+            reloads.cancel()
+            notify.stopping()
+            log.info("stopping")
+        finally:
+            if token is not None:
+                withdraw(directory, Secret(token.encode()))
+
+
+def _stop(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        log.warning("stopped at once by a second signal")
+        logging.shutdown()
+        # Acknowledged writes are on disk already; nothing else is worth another second.
+        os._exit(FAILED)
+    stop.set()
+
+
+async def _reload(server: Server, changed: asyncio.Event, arguments: argparse.Namespace) -> None:
+    """At each SIGHUP serve the new configuration, or say why the old one stays."""
+    while True:
+        await changed.wait()
+        changed.clear()
+        notify.reloading()
+        try:
+            config = await asyncio.to_thread(_load, arguments)
+            server.reload(config)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("%s", problem)
+            log.error("not reloaded: the configuration of before is still served")
+        else:
+            log.info("reloaded, %s", _count(len(config.instances), "instance"))
+        notify.ready(_status(server))
+
+
+def _announce(server: Server, directory: Path | None, arguments: argparse.Namespace) -> None:
+    """Print one line for each address, and what to try when nothing was configured."""
+    lines = [f"ready: guests at {url}" for url in server.guest_urls]
+    lines.append(f"ready: control at {server.control_url}")
+    if arguments.config is None:
+        lines.append(f"try: curl {server.guest_url}/openstack/latest/meta_data.json")
+        lines.append(f"try: curl {server.guest_url}/latest/meta-data/")
+        lines.append("try: linklocal instance list")
+    if directory is not None:
+        lines.append(f"the control URL and its token are in {directory}")
+    if server.config.state is None:
+        lines.append("the state is temporary and goes with this process")
+    print("\n".join(lines), flush=True)
+    if server.config.workers > 1:
+        log.warning("workers: %d asked for, this version serves with one", server.config.workers)
+    notify.ready(_status(server))
+
+
+def _status(server: Server) -> str:
+    return f"Serving {_count(len(server.catalog.all()), 'instance')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _start_logging(config: ServerConfig) -> None:
+    # The journal has its own clock.
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        level=config.log.level.upper(),
+        format=f"{stamp}%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _raise_file_limit() -> None:
+    """Allow as many connections as the host lets this process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("linklocal")
+    except metadata.PackageNotFoundError:
+        return "from a checkout"

@@ -1,0 +1,117 @@
+"""Listening sockets, bound and not yet listening; each failure says what would help.
+
+Nothing here changes the host's network: a missing address is named with the command that adds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from ipaddress import IPv6Address
+
+from .config_values import Listen, UnixListen
+from .errors import ConfigError
+
+
+def bind_all(listens: Sequence[Listen | UnixListen]) -> list[socket.socket]:
+    """Return a socket bound to each of *listens*, or raise ConfigError for all that failed."""
+    sockets: list[socket.socket] = []
+    problems: list[str] = []
+    for listen in listens:
+        try:
+            if isinstance(listen, UnixListen):
+                sockets.append(_bind_unix(listen))
+            else:
+                sockets.append(_bind(listen))
+        except OSError as error:
+            problems.append(f"listen {listen}: {_advice(listen, error)}")
+    if problems:
+        for sock in sockets:
+            sock.close()
+        raise ConfigError(*problems)
+    return sockets
+
+
+def url_of(sock: socket.socket, scheme: str = "http") -> str:
+    """Return the URL that reaches *sock*, or `unix:PATH`."""
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host, port = name[:2]
+    if ":" in host:
+        host = f"[{host}]"
+    default = 443 if scheme == "https" else 80
+    return f"{scheme}://{host}" if port == default else f"{scheme}://{host}:{port}"
+
+
+def _bind(listen: Listen) -> socket.socket:
+    family = socket.AF_INET if listen.host.version == 4 else socket.AF_INET6
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        scope = 0
+        if listen.interface is not None:
+            scope = socket.if_nametoindex(listen.interface)
+            name = listen.interface.encode() + b"\0"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        if isinstance(listen.host, IPv6Address):
+            # So that [::]:80 and 0.0.0.0:80 can both be there, each for its own family.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((str(listen.host), listen.port, 0, scope if listen.host.is_link_local else 0))
+        else:
+            sock.bind((str(listen.host), listen.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(listen: UnixListen) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        _remove_stale(listen.path)
+        sock.bind(listen.path)
+        # Nobody can connect before listen(), so nobody can before this.
+        os.chmod(listen.path, 0o600)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a server left behind; one that answers stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+
+
+def _advice(listen: Listen | UnixListen, error: OSError) -> str:
+    code = error.errno
+    if code == errno.EADDRINUSE:
+        return "another program listens there already"
+    if isinstance(listen, UnixListen):
+        return str(error.strerror)
+    if code == errno.EADDRNOTAVAIL:
+        length = listen.host.max_prefixlen
+        device = listen.interface or "lo"
+        return (
+            f"{listen.host} is not an address of this host; add it with:"
+            f" ip addr add {listen.host}/{length} dev {device}"
+        )
+    if code == errno.ENODEV or (code in (errno.ENXIO, None) and listen.interface):
+        return f"expected an interface of this host, there is no {listen.interface!r}"
+    if code == errno.EACCES and listen.port < 1024:
+        return "a port below 1024 needs root or CAP_NET_BIND_SERVICE"
+    if code == errno.EPERM and listen.interface:
+        return f"binding to the interface {listen.interface} needs root or CAP_NET_RAW"
+    return str(error.strerror or error)

@@ -1,0 +1,185 @@
+"""The whole server put together: state, catalog, guests' listeners, operators' listener."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import inspect
+import logging
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from . import mailbox
+from .catalog import Catalog
+from .config import ServerConfig, Tls
+from .control.app import make_control_app
+from .control.auth import Tokens as ControlTokens
+from .control.listen import check_listen
+from .errors import ConfigError
+from .guests import Guests
+from .identify import Proxy
+from .listeners import bind_all, url_of
+from .mailbox import Mailbox
+from .reset.engine import SCHEMA as RESET_SCHEMA
+from .reset.engine import ResetEngine
+from .store import Store
+from .tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE: Final = 75.0
+"""Seconds an idle connection is kept: longer than the pause of any client that polls."""
+PATIENCE: Final = 10.0
+"""Seconds that requests under way get at the end."""
+BACKLOG: Final = 1024
+
+# aiohttp 3.9 moved the patience from the sites to their runner.
+_PATIENCE: Final[dict[str, Any]] = (
+    {"shutdown_timeout": PATIENCE}
+    if "shutdown_timeout" in inspect.signature(web.BaseRunner).parameters
+    else {}
+)
+
+
+class Server:
+    """A running server. Made by `running`, which also ends it."""
+
+    def __init__(self, config: ServerConfig, catalog: Catalog, engine: ResetEngine) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.engine = engine
+        self.guest_urls: tuple[str, ...] = ()
+        self.control_url = ""
+        self.token = ""
+        """One that the control plane takes."""
+        self.control_tokens = ControlTokens()
+
+    @property
+    def guest_url(self) -> str:
+        """The URL of the first listener."""
+        return self.guest_urls[0]
+
+    def reload(self, config: ServerConfig) -> None:
+        """Serve what *config* says from now on; name what only a new start changes.
+
+        Raises ConfigError, and changes nothing, when it cannot be served.
+        """
+        self.catalog.replace_base(config.instances)
+        old, self.config = self.config, config
+        if config.control.tokens_file:
+            self.control_tokens.replace(_texts(config))
+        for name in ("listen", "control", "state", "workers", "tls", "hosts", "limits", "proxy"):
+            if getattr(old, name) != getattr(config, name) and not _only_tokens(name, old, config):
+                log.warning("%s changed: that takes effect when the server is started again", name)
+
+
+@asynccontextmanager
+async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIterator[Server]:
+    """Serve *config* inside the block; port 0 is any free port.
+
+    *token* is one more that operators may use; without it and without any in *config* there is a
+    fresh one. Raises ConfigError when an address cannot be had.
+    """
+    check_listen(str(config.control.listen), tls=config.tls is not None)
+    async with AsyncExitStack() as stack:
+        sockets = bind_all([*config.listen, config.control.listen])
+        for sock in sockets:
+            stack.callback(sock.close)
+        if config.state is not None:
+            stack.callback(os.close, _lock(config.state))
+        store = Store(config.state, (mailbox.SCHEMA, RESET_SCHEMA))
+        stack.callback(store.close)
+        catalog = Catalog(config.instances)
+        engine = ResetEngine(store, store.directory, catalog)
+        server = Server(config, catalog, engine)
+        tokens = _texts(config)
+        if token is None and not tokens:
+            token = secrets.token_urlsafe(32)
+        server.token = token or tokens[0]
+        server.control_tokens.replace({server.token, *tokens})
+        guests = Guests(
+            catalog,
+            Tokens(store.key("session-tokens")),
+            store,
+            engine,
+            hosts=config.hosts,
+            proxy=_proxy(config),
+        )
+        guest_sides = [
+            web.ServerRunner(guests.server(listen.interface), **_PATIENCE)
+            for listen in config.listen
+        ]
+        control_side = web.AppRunner(
+            make_control_app(catalog, Mailbox(store), engine, server.control_tokens),
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            **_PATIENCE,
+        )
+        tls = _tls(config.tls)
+        stack.push_async_callback(_end, engine, [*guest_sides, control_side])
+        *guest_sockets, control_socket = sockets
+        for runner, sock in zip(guest_sides, guest_sockets, strict=True):
+            await _listen(runner, sock, None)
+        await _listen(control_side, control_socket, tls)
+        server.guest_urls = tuple(url_of(sock) for sock in guest_sockets)
+        server.control_url = url_of(control_socket, "https" if tls else "http")
+        yield server
+
+
+async def _listen(runner: web.BaseRunner, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+    await runner.setup()
+    patience: dict[str, Any] = {} if _PATIENCE else {"shutdown_timeout": PATIENCE}
+    await web.SockSite(runner, sock, ssl_context=tls, backlog=BACKLOG, **patience).start()
+
+
+async def _end(engine: ResetEngine, runners: Sequence[web.BaseRunner]) -> None:
+    """Finish what is under way: long polls at once, other requests with patience."""
+    engine.drain()
+    await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+def _texts(config: ServerConfig) -> list[str]:
+    return [token.reveal().decode() for token in config.control.tokens_file]
+
+
+def _only_tokens(name: str, old: ServerConfig, new: ServerConfig) -> bool:
+    return name == "control" and old.control.listen == new.control.listen
+
+
+def _proxy(config: ServerConfig) -> Proxy | None:
+    if config.proxy is None:
+        return None
+    return Proxy(config.proxy.shared_secret_file, config.proxy.trusted)
+
+
+def _tls(tls: Tls | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.certificate, tls.key)
+    return context
+
+
+def _lock(directory: Path) -> int:
+    """Return a handle that keeps *directory* for this process until it is closed."""
+    try:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700, parents=True)
+        path = directory / "lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigError(f"state {directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise ConfigError(f"state {directory}: another server is using it") from error
+    return handle
