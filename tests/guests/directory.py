@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import stat
 from pathlib import Path
@@ -67,6 +68,28 @@ class DirectoryGuest:
 
     def exists(self, path: str) -> bool:
         return self.path(path).is_symlink() or self.path(path).exists()
+
+    def readlink(self, path: str) -> str:
+        return str(self.path(path).readlink())
+
+    def snapshot(self, *paths: str) -> dict[str, str]:
+        """Return what everything at and below *paths* is, in words that can be compared."""
+        found: dict[str, str] = {}
+        for top in paths:
+            if not self.exists(top):
+                continue
+            for path in (self.path(top), *self.path(top).rglob("*")):
+                inside = f"/{path.relative_to(self.root)}"
+                status = self.stat(inside)
+                content = b""
+                if status.kind == "directory":
+                    status = status._replace(size=0)
+                elif status.kind == "link":
+                    content = str(path.readlink()).encode()
+                elif status.kind == "file":
+                    content = path.read_bytes()
+                found[inside] = f"{tuple(status)} {hashlib.sha256(content).hexdigest()}"
+        return found
 
     def names(self, path: str) -> list[str]:
         return sorted(entry.name for entry in self.path(path).iterdir())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -229,6 +230,27 @@ class LightGuest:
 
     def names(self, path: str) -> list[str]:
         return list(self.call("listdir", path))
+
+    def readlink(self, path: str) -> str:
+        return str(self.call("readlink", path))
+
+    def snapshot(self, *paths: str) -> dict[str, str]:
+        """Return what everything at and below *paths* is, in words that can be compared."""
+        found: dict[str, str] = {}
+        ahead = [path for path in paths if self.exists(path)]
+        while ahead:
+            path = ahead.pop()
+            status = self.stat(path)
+            content = b""
+            if status.kind == "directory":
+                ahead += [f"{path.rstrip('/')}/{name}" for name in self.names(path)]
+                status = status._replace(size=0)
+            elif status.kind == "link":
+                content = self.readlink(path).encode()
+            elif status.kind == "file":
+                content = self.read(path)
+            found[path] = f"{tuple(status)} {hashlib.sha256(content).hexdigest()}"
+        return found
 
     # --- programs ---------------------------------------------------------------------------------
 

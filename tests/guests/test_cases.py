@@ -1,0 +1,99 @@
+"""Each folder of tests/cases is booted in a light guest, by Debian 12's own Python, twice."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ..conftest import StartGuest
+from . import installed
+from .cases import WATCHED, Case, cases, differences, outcome, status_of
+from .cloud import Cloud, Service
+from .light import LightGuest, Nic
+
+pytestmark = pytest.mark.guest
+
+ALL = cases("guest")
+NAMESPACE = uuid.UUID("ca9e8b7c-f2be-4b6d-a639-f10b4d994d04")
+
+
+class Served(NamedTuple):
+    cloud: Cloud
+    service: Service
+    nics: Mapping[str, Nic]
+    """By the name of the case."""
+    again: Mapping[str, Nic]
+    """The same case under another instance id."""
+
+
+@pytest.fixture(scope="module")
+def served(debian12: Path) -> Iterator[Served]:
+    """One server with an instance for each case, told apart by address alone."""
+    instances = []
+    nics: tuple[dict[str, Nic], dict[str, Nic]] = ({}, {})
+    for net, names in enumerate(nics, 1):
+        for number, case in enumerate(ALL, 10):
+            nic = Nic(f"192.168.{net}.{number}/24", f"fa:16:3e:00:{net:02x}:{number:02x}")
+            names[case.name] = nic
+            instance = {
+                "id": str(uuid.uuid5(NAMESPACE, f"{net} {case.name}")),
+                **case.instance,
+                "nics": [
+                    {"mac": nic.mac, "ipv4": nic.address.partition("/")[0], "prefix": 24},
+                ],
+            }
+            if case.user_data is not None:
+                instance["user_data_base64"] = base64.b64encode(case.user_data).decode()
+            instances.append(instance)
+    with Cloud() as cloud, cloud.serve(instances) as service:
+        yield Served(cloud, service, *nics)
+
+
+def boot(guest: LightGuest, datasource: str) -> str:
+    """Boot the agent through all its stages; return what it says on the way, for a failed test."""
+    argv = ["python3", "-m", "agent", "run", "--datasource", datasource]
+    done = guest.run(argv, cwd=installed.HOME)
+    return f"status {done.returncode}\n{(done.stdout + done.stderr).decode()}"
+
+
+@pytest.mark.parametrize("case", ALL, ids=[case.name for case in ALL])
+def test_a_boot_makes_what_the_case_expects_and_a_second_one_nothing(
+    case: Case, served: Served, light_guest: StartGuest, installed_agent: Path
+) -> None:
+    guest = light_guest(cloud=served.cloud, nic=served.nics[case.name], layers=[installed_agent])
+    case.prepare(guest)
+
+    said = boot(guest, case.datasource)
+
+    assert guest.exists("/run/linklocal/status.json"), said
+    assert differences(case, guest) == [], said
+
+    before = guest.snapshot(*WATCHED)
+    guest.reboot()
+    said = boot(guest, case.datasource)
+
+    after = guest.snapshot(*WATCHED)
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    assert changed - case.again == set(), said
+
+
+def test_a_new_instance_id_does_everything_again(
+    served: Served, light_guest: StartGuest, installed_agent: Path
+) -> None:
+    case = next(case for case in ALL if case.name == "guide-case-2")
+    guest = light_guest(cloud=served.cloud, nic=served.nics[case.name], layers=[installed_agent])
+    boot(guest, case.datasource)
+    guest.sh("usermod -p '!' root")
+
+    # The same disk in another machine: another address, so another instance.
+    guest.nic = served.again[case.name]
+    guest.reboot()
+    said = boot(guest, case.datasource)
+
+    assert differences(case, guest) == [], said
+    assert outcome(status_of(guest)) == "done"
