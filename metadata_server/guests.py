@@ -78,12 +78,14 @@ class Guests:
         self._access_key = store.key("access-keys")
         self._rendered = Rendered()
 
-    def server(self, interface: str | None = None) -> web.Server:
+    def server(
+        self, interface: str | None = None, *, access_log: logging.Logger | None = None
+    ) -> web.Server:
         """Return the server of one listener, *interface* being the one that it is bound to."""
         return web.Server(
             partial(self, interface=interface),
             request_factory=_request,
-            access_log=None,
+            access_log=access_log,
             auto_decompress=False,
             keepalive_timeout=IDLE_SECONDS,
         )

@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 
 from .catalog import normalised
@@ -33,14 +33,14 @@ class Proxy:
     """Proxies that may say whose request they pass on, and the secret they sign it with."""
 
     shared_secret: Secret
-    trusted: tuple[IPv4Network | IPv6Network, ...]
+    trusted: frozenset[str]
+    """Addresses, as `normalised` spells them."""
 
     def trusts(self, address: str) -> bool:
         try:
-            found = ip_address(normalised(address))
+            return normalised(address) in self.trusted
         except ValueError:
             return False
-        return any(found in network for network in self.trusted)
 
 
 REMEMBERED: Final = 1024
