@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +65,7 @@ class Control:
 @dataclass(frozen=True, slots=True)
 class Proxy:
     shared_secret_file: Secret
-    trusted: tuple[IPv4Network | IPv6Network, ...]
+    trusted: tuple[IPv4Address | IPv6Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ PROXY: Final = Section(
         ),
         Key(
             "trusted",
-            ListOf(v.PEERS, unique=True),
-            "addresses or networks of the proxies",
+            ListOf(v.ADDRESS, unique=True),
+            "addresses of the proxies",
             required=True,
         ),
     ),

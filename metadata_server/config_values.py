@@ -214,7 +214,6 @@ ADDRESS: Final = Text(read_address, "an IPv4 or IPv6 address such as 192.168.1.1
 NETWORK: Final = Text(
     read_network, "a network with prefix length and no host bits such as 10.0.0.0/8"
 )
-PEERS: Final = Text(ip_network, "an address or a network such as 10.0.0.5 or 10.0.0.0/24")
 ADDRESS_WITH_PREFIX: Final = Text(
     read_address_with_prefix, "an address with prefix length such as 192.168.1.11/24"
 )

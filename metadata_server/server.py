@@ -18,7 +18,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from . import mailbox
-from .catalog import Catalog
+from .catalog import Catalog, normalised
 from .config import ServerConfig, Tls
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
@@ -157,7 +157,8 @@ def _only_tokens(name: str, old: ServerConfig, new: ServerConfig) -> bool:
 def _proxy(config: ServerConfig) -> Proxy | None:
     if config.proxy is None:
         return None
-    return Proxy(config.proxy.shared_secret_file, config.proxy.trusted)
+    trusted = frozenset(normalised(address) for address in config.proxy.trusted)
+    return Proxy(config.proxy.shared_secret_file, trusted)
 
 
 def _tls(tls: Tls | None) -> ssl.SSLContext | None:
