@@ -1,0 +1,228 @@
+"""linklocal-agent: sub-commands in, exit status out. Each imports what it needs and no more."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import AgentError, ConfigError
+from .host import Host
+
+if TYPE_CHECKING:
+    from .boot import Wishes
+
+DONE, FAILED, DEGRADED, RUNNING, USAGE = 0, 1, 2, 3, 64
+STAGES = ("local", "network", "config", "final")
+POLL = 0.1
+"""Seconds between two looks at a boot that is waited for."""
+OWN = ("/var/lib/linklocal/agent", "/run/linklocal", "/var/log/linklocal")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's own status for bad usage, 2, is that of a degraded boot here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line."""
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command; return its exit status."""
+    options = parser().parse_args(argv)
+    try:
+        status: int = options.run(options)
+    except AgentError as error:
+        print(f"linklocal-agent: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def parser() -> Parser:
+    """Return the parser of all sub-commands."""
+    whole = Parser(
+        prog="linklocal-agent",
+        description="Make this machine what its instance data asks for, and tell the truth of it.",
+    )
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command = commands.add_parser("run", help="go through the boot, or one stage of it")
+    _way(command)
+    command.set_defaults(run=run)
+    command = commands.add_parser("plan", help="say what run would change, and change nothing")
+    _way(command)
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(run=plan)
+    command = commands.add_parser("status", help="say how the boot went")
+    command.add_argument("--wait", action="store_true", help="until the boot has ended")
+    command.add_argument("--strict", action="store_true", help="exit with 2 when degraded")
+    command.add_argument("--json", action="store_true", help="for programs")
+    _root(command)
+    command.set_defaults(run=status)
+    command = commands.add_parser("validate", help="check user data, of any format")
+    command.add_argument("files", metavar="FILE", nargs="+", help="- for standard input")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(run=validate)
+    return whole
+
+
+def _root(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--root", metavar="DIR", default="/", help="the machine's root directory")
+
+
+def _way(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stage", choices=(*STAGES, "all"), default="all")
+    _root(command)
+    command.add_argument("--metadata-url", metavar="URL", help="such as http://169.254.169.254")
+    command.add_argument("--datasource", metavar="NAME", help="openstack or ec2")
+    command.add_argument("--user-data", metavar="FILE", help="in place of the served; - for stdin")
+    command.add_argument("--instance-id", metavar="ID", help="in place of the served")
+    command.add_argument("-v", "--verbose", action="store_true")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Boot, and return how it went."""
+    from .boot import boot
+    from .journal import close_journal, open_journal
+
+    host = Host(options.root)
+    journal = open_journal(verbose=options.verbose)
+    try:
+        record = boot(host, _wishes(options)).record
+    finally:
+        close_journal(host, journal)
+    if record["status"] != "running":
+        print(_summary(record))
+    return FAILED if record["status"] == "failed" else DONE
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print every effect of a boot, in order."""
+    from .boot import boot
+    from .journal import open_journal
+    from .plan import Plan
+
+    host = Plan(Host(options.root))
+    open_journal(verbose=options.verbose, stderr=options.verbose)
+    record = boot(host, _wishes(options)).record
+    if options.json:
+        effects = [effect._asdict() for effect in host.effects]
+        _print_json({"schema": 1, "effects": effects, "status": record})
+    else:
+        _print_plan(host.effects, record)
+    return FAILED if record["status"] == "failed" else DONE
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print how the boot went, and return it."""
+    from . import status as truth
+
+    host = Host(options.root)
+    record = truth.read(host)
+    if options.wait:
+        import time
+
+        while record is None or (record["status"] == "running" and not truth.stranded(record)):
+            time.sleep(POLL)
+            record = truth.read(host)
+    if record is not None and truth.stranded(record):
+        record["status"] = "failed"
+        record["detail"] = f"the agent ended in stage {record['stage']} without a word"
+    if options.json:
+        _print_json(record or {"schema": truth.SCHEMA, "status": "not started"})
+    else:
+        _print_status(record)
+    if record is None or record["status"] == "running":
+        return RUNNING
+    if record["status"] == "failed":
+        return FAILED
+    return DEGRADED if record["degraded"] and options.strict else DONE
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Check each file; return whether there is a mistake in one."""
+    from .report import BAD
+    from .validate import validate as check
+
+    answers = []
+    for path in options.files:
+        for entry in check(_content(path)):
+            answers.append({"file": path, **entry._asdict()})
+            if not options.json:
+                print(f"{path}: {entry.place}: {entry.result}: {entry.detail}")
+    if options.json:
+        kept = ("file", "place", "result", "detail")
+        _print_json([{key: answer[key] for key in kept} for answer in answers])
+    return FAILED if any(answer["result"] in BAD for answer in answers) else DONE
+
+
+def _wishes(options: argparse.Namespace) -> Wishes:
+    from .boot import Wishes
+    from .modules.base import Stage
+    from .secret import Secret
+
+    stages = tuple(Stage) if options.stage == "all" else (Stage(options.stage),)
+    user_data = None if options.user_data is None else Secret(_content(options.user_data))
+    return Wishes(stages, options.metadata_url, options.datasource, user_data, options.instance_id)
+
+
+def _content(path: str) -> bytes:
+    """Return what the file *path* of the command line holds, or standard input for -."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read()
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def _summary(record: dict[str, Any]) -> str:
+    words = record["status"]
+    if record["degraded"] and words == "done":
+        words = "done, degraded"
+    return f"{words}: {record['detail']}" if record["detail"] else words
+
+
+def _print_status(record: dict[str, Any] | None) -> None:
+    if record is None:
+        print("status: not started")
+        return
+    from .status import troubles
+
+    print(f"status: {_summary(record)}")
+    if record["stage"]:
+        print(f"stage: {record['stage']}")
+    if record["datasource"]:
+        print(f"datasource: {record['datasource']}, instance {record['instance_id']}")
+    for line in troubles(record):
+        print(f"  {line}")
+    for line in record["not_run"]:
+        print(f"  not run here: {line}")
+
+
+def _print_plan(effects: Sequence[Any], record: dict[str, Any]) -> None:
+    from .status import troubles
+
+    own = [each for each in effects if each.verb != "run" and each.target.startswith(OWN)]
+    for effect in effects:
+        if effect not in own:
+            print(f"{effect.verb} {effect.target}{': ' if effect.detail else ''}{effect.detail}")
+    print(f"and {len(own)} changes of the agent's own state, log and status")
+    if (record["detail"] and record["status"] == "failed") or not effects:
+        print(_summary(record))
+    for line in troubles(record):
+        print(f"  {line}")
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,111 @@
+"""The agent's own configuration, /etc/linklocal/agent.yaml, read once and handed on."""
+
+# No `from __future__ import annotations`: `schema.load` reads these annotations.
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional, Union
+
+from . import schema
+from .host import Host
+from .report import Report
+
+PATH = "/etc/linklocal/agent.yaml"
+DROP_INS = "/etc/linklocal/cloud-config.d"
+
+
+class AgentConfig(NamedTuple):
+    """The keys of agent.yaml. Times are in seconds."""
+
+    datasource: Union[str, tuple[str, ...]] = ()
+    """Names of datasources in the order they are tried; none leaves it to detection."""
+    metadata_urls: tuple[str, ...] = ()
+    """Addresses to ask instead of the usual ones, tried in order."""
+    timeout: float = 2.0
+    """Longest silence of the metadata service within an answer."""
+    deadline: float = 5.0
+    """Longest time one document may take, over all attempts."""
+    retry_pause: float = 0.1
+    """Pause before the second attempt; it doubles each time."""
+    default_user: Optional[str] = None
+    """The image's default user; by os-release when absent."""
+    vendor_data: bool = True
+    """Whether vendor data is taken."""
+    strict: bool = False
+    """Refuse a section with unknown keys or malformed items instead of applying the rest."""
+    cloud_config: Mapping[str, Any] = {}
+    """Cloud-config that lies under that of vendor and user."""
+
+
+# By ID of os-release; `ID_LIKE` is asked after it.
+DEFAULT_USERS = {
+    "debian": "debian",
+    "ubuntu": "ubuntu",
+    "amzn": "ec2-user",
+    "rhel": "cloud-user",
+    "centos": "centos",
+    "fedora": "fedora",
+    "rocky": "rocky",
+    "almalinux": "almalinux",
+    "openeuler": "openeuler",
+    "hce": "root",
+    "euleros": "root",
+    "alpine": "alpine",
+    "sles": "ec2-user",
+    "opensuse-leap": "opensuse",
+    "opensuse-tumbleweed": "opensuse",
+    "suse": "opensuse",
+    "arch": "arch",
+}
+
+
+def read(host: Host, report: Report) -> AgentConfig:
+    """Return the configuration of *host*; what is wrong in it is in *report*.
+
+    Raises ConfigError when the file is not YAML at all: nothing of it can be trusted then.
+    """
+    content = host.read(PATH)
+    if content is None:
+        return AgentConfig()
+    from .user_data.document import parse_mapping
+
+    raw, odd = parse_mapping(content, PATH)
+    for words in odd:
+        report.warning(PATH, words)
+    config: AgentConfig = schema.load(AgentConfig, raw, report, PATH)
+    return config
+
+
+def base(host: Host, config: AgentConfig, report: Report) -> Mapping[str, Any]:
+    """Return the cloud-config of the image: agent.yaml's, and over it the drop-ins by name."""
+    whole = config.cloud_config
+    for name in host.names(DROP_INS):
+        if not name.endswith((".yaml", ".yml", ".cfg")):
+            continue
+        from .errors import ConfigError
+        from .user_data.document import parse_mapping
+        from .user_data.merge import over
+
+        place = f"{DROP_INS}/{name}"
+        try:
+            drop_in, odd = parse_mapping(host.read(place) or b"", place)
+        except ConfigError as error:
+            report.refused(place, str(error)[len(place) + 2 :])
+            continue
+        for words in odd:
+            report.warning(place, words)
+        whole = over(drop_in, whole)
+    return whole
+
+
+def default_user(host: Host, config: AgentConfig) -> str:
+    """Return the image's default user, by configuration or distribution."""
+    if config.default_user:
+        return config.default_user
+    text = host.read("/etc/os-release") or host.read("/usr/lib/os-release") or b""
+    said = {}
+    for line in text.decode("utf-8", "replace").splitlines():
+        key, _, value = line.partition("=")
+        said[key] = value.strip().strip("\"'").lower()
+    for word in (said.get("ID", ""), *said.get("ID_LIKE", "").split()):
+        if word in DEFAULT_USERS:
+            return DEFAULT_USERS[word]
+    return "cloud-user"

@@ -1,0 +1,102 @@
+"""What the agent remembers: marks by instance id, and what one stage hands to the next.
+
+Everything lies in directories that root alone may enter. User data is kept only below /run, only
+while a boot in separate stages is under way.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import HostError
+from .host import Host
+from .instance import InstanceData
+from .modules.base import STATE, Frequency
+from .secret import Secret
+
+RUN = "/run/linklocal"
+HANDOVER = f"{RUN}/agent/instance.json"
+SECRETS = ("user_data", "vendor_data", "vendor_data2", "random_seed")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+class State:
+    """The marks of one instance on one machine."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._instance = ""
+
+    @property
+    def scripts(self) -> str:
+        """Private directory of this instance's scripts and their output."""
+        return f"{self._instance}/scripts"
+
+    def enter(self, instance_id: str) -> bool:
+        """Make *instance_id* the current instance; say whether it is another than before."""
+        self._instance = f"{STATE}/instances/{directory_name(instance_id)}"
+        before = self._host.read(f"{STATE}/instance-id")
+        self._host.make_directory(STATE, mode=0o700)
+        self._host.make_directory(f"{self._instance}/marks", mode=0o700)
+        self._host.make_directory(self.scripts, mode=0o700)
+        content = instance_id.encode() + b"\n"
+        if before != content:
+            self._host.write(f"{STATE}/instance-id", content, mode=0o600)
+        return before != content
+
+    def ran(self, frequency: Frequency, name: str) -> bool:
+        """Say whether *name* has its mark, so that it is not to run again."""
+        path = self._mark(frequency, name)
+        return bool(path) and self._host.kind(path) is not None
+
+    def mark(self, frequency: Frequency, name: str, *, durable: bool = False) -> None:
+        """Note that *name* ran; *durable*: on the disk before this returns."""
+        if path := self._mark(frequency, name):
+            self._host.write(path, b"", mode=0o600, durable=durable)
+
+    def _mark(self, frequency: Frequency, name: str) -> str:
+        if frequency is Frequency.ALWAYS:
+            return ""
+        where = f"{STATE}/once" if frequency is Frequency.ONCE else f"{self._instance}/marks"
+        return f"{where}/{name}"
+
+    # --- between stages that are processes of their own
+
+    def hand_over(self, instance: InstanceData) -> None:
+        """Keep *instance* in memory-backed /run for the stages that follow."""
+        fields: dict[str, Any] = dict(instance._asdict())
+        for name in SECRETS:
+            secret = fields[name]
+            fields[name] = None if secret is None else secret.reveal().decode("latin-1")
+        self._host.make_directory(f"{RUN}/agent", mode=0o700)
+        self._host.write(HANDOVER, Secret(json.dumps(fields).encode()), mode=0o600)
+
+    def handed_over(self) -> InstanceData | None:
+        """Return what an earlier stage of this boot kept, None when there is nothing."""
+        content = self._host.read(HANDOVER)
+        if content is None:
+            return None
+        try:
+            fields: dict[str, Any] = json.loads(content)
+            for name in SECRETS:
+                value = fields[name]
+                fields[name] = None if value is None else Secret(value.encode("latin-1"))
+            fields["public_keys"] = tuple(fields["public_keys"])
+            return InstanceData(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HostError(f"{HANDOVER}: not what an earlier stage writes") from error
+
+    def forget(self) -> None:
+        """Remove what was kept for the stages of this boot."""
+        self._host.remove(HANDOVER)
+
+
+def directory_name(instance_id: str) -> str:
+    """Return *instance_id* as a file name; different ids have different ones."""
+    name = "".join(c if c in _PLAIN else f"%{ord(c):x}." for c in instance_id)
+    if len(name) <= 150:
+        return name
+    from hashlib import sha256
+
+    return f"{name[:80]}%{sha256(instance_id.encode()).hexdigest()}"

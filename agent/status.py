@@ -1,0 +1,213 @@
+"""The truth about a boot: /run/linklocal/status.json, whole at every moment, readable by all.
+
+Schema 1. Keys with nothing to say are left out of the inner records.
+
+    schema       1
+    status       running | done | failed
+    degraded     true when something asked for was refused, failed, or left out
+    detail       the same in words
+    datasource, instance_id        null until known
+    stage        the boot stage at work, null between stages and at the end
+    pid          the process at work
+    started, finished              seconds since 1970; finished is null while running
+    stages       [{name, status: running | done | failed, seconds}]
+    parts        [{place, type, result, detail}]            each piece of user and vendor data
+    modules      [{name, stage, result, detail, seconds, entries}]
+    entries      what belongs to no module: configuration, datasource, unknown keys
+    not_run      in words, what could not be done on this machine (no root, no service manager)
+
+An entry is {place, result, detail, status, seconds, output}: where in the user's document, one of
+report.RESULTS, what is wrong, a command's exit status, its time, the file with its output. A
+module's result is done, failed, or `ran before` for this instance. A boot failed when a stage, a
+module, or a whole part (a user's script is one) failed; else single bad entries degrade it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+from .host import Host
+from .modules.base import Stage
+from .report import BAD, Entry, Report
+
+PATH = "/run/linklocal/status.json"
+SCHEMA = 1
+ORDER = tuple(stage.value for stage in Stage)
+REFUSING = ("refused", "failed")
+
+Record = dict[str, Any]
+
+
+class Status:
+    """Collects what became of a boot, and writes it."""
+
+    def __init__(
+        self,
+        host: Host,
+        first: Stage,
+        *,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._host = host
+        self._clock = clock
+        self._timer = timer
+        self._began = 0.0
+        self.report = Report()
+        """Entries that belong to no module."""
+        before = read(host)
+        self._kept: Sequence[Record] = ()
+        if before is not None and _goes_on(before, first):
+            self.record = before
+            self._kept = before["entries"]
+        else:
+            self.record = {
+                "schema": SCHEMA,
+                "status": "running",
+                "degraded": False,
+                "detail": "",
+                "datasource": None,
+                "instance_id": None,
+                "stage": None,
+                "pid": None,
+                "started": round(clock(), 3),
+                "finished": None,
+                "stages": [],
+                "parts": [],
+                "modules": [],
+                "entries": [],
+                "not_run": [],
+            }
+        self.record["pid"] = os.getpid()
+
+    def begin(self, stage: Stage) -> None:
+        """Say that *stage* is at work."""
+        self._began = self._timer()
+        self.record["stage"] = stage.value
+        self.record["stages"].append({"name": stage.value, "status": "running"})
+        self.write()
+
+    def end(self, stage: Stage, failure: str = "") -> None:
+        """Say that *stage* is over; *failure*: why the boot cannot go on."""
+        row = self.record["stages"][-1]
+        row["status"] = "failed" if failure else "done"
+        row["seconds"] = round(self._timer() - self._began, 3)
+        self.record["stage"] = None
+        if failure:
+            self._finish(failure)
+        elif stage is Stage.FINAL:
+            self._finish("")
+        self.write()
+
+    def part(self, place: str, kind: str, result: str, detail: str) -> None:
+        """Say what became of a piece of user data."""
+        self.record["parts"].append(
+            _without_nothing({"place": place, "type": kind, "result": result, "detail": detail})
+        )
+
+    def module(
+        self,
+        name: str,
+        stage: Stage,
+        result: str,
+        detail: str = "",
+        seconds: float | None = None,
+        entries: Sequence[Entry] = (),
+    ) -> None:
+        """Say what became of a module, with its entries."""
+        row: Record = {"name": name, "stage": stage.value, "result": result, "detail": detail}
+        row["seconds"] = None if seconds is None else round(seconds, 3)
+        self.record["modules"].append(
+            {**_without_nothing(row), "entries": [_plain(entry) for entry in entries]}
+        )
+        # A script is a whole part: what became of it is what became of the part.
+        bad = {entry.place: entry for entry in entries if entry.result in BAD}
+        for part in self.record["parts"]:
+            entry = bad.get(part["place"])
+            if entry is not None and part["result"] == "done":
+                part.update(result=entry.result, detail=entry.detail or entry.result)
+
+    def write(self) -> None:
+        """Put the file in place."""
+        self.record["entries"] = [*self._kept, *map(_plain, self.report.entries)]
+        self.record["not_run"] = list(self._host.not_run)
+        text = json.dumps(self.record, separators=(",", ":"))
+        self._host.write(PATH, text.encode() + b"\n", mode=0o644)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the boot failed, as far as it is known."""
+        return bool(self.record["status"] == "failed")
+
+    def _finish(self, failure: str) -> None:
+        self.record["entries"] = [*self._kept, *map(_plain, self.report.entries)]
+        wholes = [part for part in self.record["parts"] if part["result"] in REFUSING]
+        wholes += [row for row in self.record["modules"] if row["result"] == "failed"]
+        bad = troubles(self.record)
+        self.record["finished"] = round(self._clock(), 3)
+        self.record["status"] = "failed" if failure or wholes else "done"
+        self.record["degraded"] = bool(bad)
+        words = failure
+        if not words and bad:
+            words = bad[0] if len(bad) == 1 else f"{bad[0]}; and {len(bad) - 1} more"
+        self.record["detail"] = words or self.record["detail"]
+
+
+def troubles(record: Record) -> list[str]:
+    """Return, one line each, all that was asked for in this boot and not done as asked."""
+    lines = []
+    rows = [*record["parts"]]
+    seen = {part["place"] for part in rows}
+    for module in record["modules"]:
+        if module["result"] == "failed":
+            lines.append(f"{module['name']}: {module.get('detail', 'failed')}")
+        rows += [entry for entry in module["entries"] if entry["place"] not in seen]
+    for row in [*record["entries"], *rows]:
+        if row["result"] in BAD:
+            detail = row.get("detail", "")
+            lines.append(f"{row['place']}: {row['result']}{': ' if detail else ''}{detail}")
+    return lines
+
+
+def read(host: Host) -> Record | None:
+    """Return what status.json says, None when there is none that can be read."""
+    content = host.read(PATH)
+    if content is None:
+        return None
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+
+
+def stranded(record: Mapping[str, Any]) -> bool:
+    """Say whether the process at work on a stage is gone without having said its end."""
+    if record["status"] != "running" or record["stage"] is None:
+        return False
+    try:
+        os.kill(record["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _goes_on(record: Record, first: Stage) -> bool:
+    """Say whether *record* is of the same boot, in earlier stages."""
+    earlier = ORDER[: ORDER.index(first.value)]
+    names = [row["name"] for row in record["stages"]]
+    return record["status"] == "running" and bool(names) and all(n in earlier for n in names)
+
+
+def _plain(entry: Entry) -> Record:
+    return _without_nothing(entry._asdict())
+
+
+def _without_nothing(record: Record) -> Record:
+    return {key: value for key, value in record.items() if value is not None and value != ""}
