@@ -1,0 +1,96 @@
+"""What holds for every module: its row in NAMES, twice is once, a plan changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.modules import NAMES, NICHE, NOT_MODULES, NOT_YET, Name, load_module
+from agent.modules.base import Stage, UserScript
+from agent.schema import keys
+from agent.secret import Secret
+from agent.version import VERSION
+
+from .machine import KEY, Machine
+
+DOCUMENTS = {
+    "bootcmd": "bootcmd: ['echo hello', [touch, /tmp/x]]",
+    "write_files": "write_files: [{path: /etc/a/b, content: hello, permissions: '0600'}]",
+    "hostname": "hostname: web-1",
+    "hosts": "manage_etc_hosts: true",
+    "users_groups": f"""
+groups: [admins, {{staff: [alice, root]}}]
+users:
+  - default
+  - {{name: alice, gecos: Alice, groups: 'adm, cdrom', sudo: 'ALL=(ALL) ALL',
+     doas: permit nopass alice, passwd: '$6$salt$hash', ssh_authorized_keys: ['{KEY} a']}}
+""",
+    "ssh": f"ssh_authorized_keys: ['{KEY} a']",
+    "set_passwords": """
+password: secret
+ssh_pwauth: true
+chpasswd: {users: [{name: root, password: '$6$salt$hash'}]}
+""",
+    "timezone": "timezone: Europe/Berlin",
+    "write_files_deferred": "write_files: [{path: /etc/c, content: hello, defer: true}]",
+    "scripts": "",
+    "runcmd": "runcmd: ['echo hello']",
+    "scripts_late": "",
+    "final_message": "final_message: 'up $UPTIME'",
+}
+# Before its turn, these need users of their own.
+USERS_FIRST = "users: [default]"
+
+
+@pytest.fixture
+def ready(machine: Machine) -> Machine:
+    machine.apply("users_groups", USERS_FIRST)
+    machine.user_scripts = [UserScript("part-001", "part-001", Secret(b"#!/bin/sh\n"))]
+    return machine
+
+
+@pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)
+def test_the_row_of_a_module_says_what_the_module_says(row: Name) -> None:
+    module = load_module(row.name)
+
+    assert module.name == row.name
+    assert module.stage is row.stage
+    assert keys(module.schema) == row.keys
+    assert module.needs_section is not row.always
+
+
+def test_modules_stand_in_the_order_of_stages_and_no_key_is_claimed_twice() -> None:
+    order = list(Stage)
+    claimed = {key for row in NAMES for key in row.keys}
+
+    assert [row.stage for row in NAMES] == sorted((row.stage for row in NAMES), key=order.index)
+    assert not claimed & (NICHE | NOT_YET | NOT_MODULES)
+    assert not NICHE & NOT_YET
+
+
+@pytest.mark.parametrize("name", [row.name for row in NAMES])
+def test_twice_is_once(ready: Machine, name: str) -> None:
+    ready.apply(name, DOCUMENTS[name])
+    before = ready.tree()
+
+    ready.apply(name, DOCUMENTS[name])
+
+    assert ready.tree() == before
+
+
+@pytest.mark.parametrize("name", [row.name for row in NAMES])
+def test_a_plan_changes_nothing(ready: Machine, name: str) -> None:
+    before = ready.tree()
+
+    effects = ready.plan(name, DOCUMENTS[name])
+
+    assert ready.tree() == before
+    assert "secret" not in "\n".join(effects)
+    assert "$6$" not in "\n".join(effects)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    checkout = Path(__file__).resolve().parents[3]
+
+    assert f'version = "{VERSION}"' in (checkout / "pyproject.toml").read_text().splitlines()
