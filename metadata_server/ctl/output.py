@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 def document(value: object) -> None:
@@ -24,10 +24,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def facts(values: Mapping[str, object]) -> None:
     """Print names and values, one a line; what is absent or empty is left out."""
-    shown = {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    shown = dict(_flat(values))
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
-        print(f"{name.ljust(width)}  {cell(value)}")
+        print(f"{cell(name).ljust(width)}  {cell(value)}")
+
+
+def _flat(values: Mapping[str, object], at: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{at}{name}.")
+        elif value not in (None, "", []):
+            yield at + name, value
 
 
 def aside(text: str) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import ssl
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +23,6 @@ from metadata_server.store import Store
 
 TOKEN = "correct-horse-battery-staple"
 OTHER_TOKEN = "a-second-operator-of-this-server"
-REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
@@ -42,10 +37,6 @@ class Plane:
     mailbox: Mailbox
     engine: ResetEngine
     tokens: Tokens
-
-    @property
-    def token_file(self) -> Path:
-        return self.directory / "control-token"
 
     async def call(
         self,
@@ -74,26 +65,12 @@ class Plane:
             return answer.status, document, answer.headers
 
 
-@dataclass
-class Ran:
-    """What a command left behind."""
-
-    status: int | None
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 @asynccontextmanager
 async def plane(
     directory: Path,
     instances: Sequence[Instance],
     *,
     unix: bool = False,
-    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Plane]:
     """Run a control plane for *instances* with its state in *directory*."""
     store = Store(directory / "state", [mailbox.SCHEMA, SCHEMA])
@@ -108,49 +85,12 @@ async def plane(
         await web.UnixSite(runner, path).start()
         url = f"unix://{path}"
     else:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         port = runner.addresses[0][1]
-        url = f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{port}"
-    token_file = directory / "control-token"
-    token_file.touch(0o600)
-    token_file.write_text(TOKEN + "\n")
+        url = f"http://127.0.0.1:{port}"
     try:
         yield Plane(url, directory, app, runner, store, box, engine, tokens)
     finally:
         engine.drain()
         await runner.cleanup()
         store.close()
-
-
-async def linklocal(
-    *arguments: str,
-    stdin: bytes = b"",
-    environ: Mapping[str, str] | None = None,
-    at: Plane | None = None,
-) -> Ran:
-    """Run the `linklocal` command for *at*, found through the environment."""
-    process = await start(*arguments, environ=environ, at=at, stdin=asyncio.subprocess.PIPE)
-    out, err = await process.communicate(stdin)
-    return Ran(process.returncode, out.decode(), err.decode())
-
-
-async def start(
-    *arguments: str,
-    stdin: int,
-    environ: Mapping[str, str] | None = None,
-    at: Plane | None = None,
-) -> asyncio.subprocess.Process:
-    """Start the `linklocal` command without a terminal of its own."""
-    found = {"LINKLOCAL_URL": at.url, "LINKLOCAL_TOKEN_FILE": str(at.token_file)} if at else {}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "metadata_server.ctl",
-        *arguments,
-        cwd=REPOSITORY,
-        env={"PATH": os.environ["PATH"], **found, **(environ or {})},
-        stdin=stdin,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
