@@ -44,7 +44,9 @@ class Files:
         *follow*: also a link in the last place. *make*: directories that are missing on the way.
         *owners*: user ids that may own the directories on the way.
         """
-        ahead = _parts(path)
+        if not path.startswith("/"):
+            raise ValueError("expected an absolute path")
+        ahead = parts(path)
         here = [os.open(self.root, _ROOT)]
         name = "."
         links = 0
@@ -61,18 +63,7 @@ class Files:
                     if target is None:
                         break
                 else:
-                    try:
-                        here.append(os.open(name, _STEP, dir_fd=here[-1]))
-                    except FileNotFoundError:
-                        if not make:
-                            raise
-                        here.append(self._made(here[-1], name))
-                    except NotADirectoryError:
-                        target = self._link(here[-1], name)
-                        if target is None:
-                            raise
-                    else:
-                        target = None
+                    target = self._step(here, name, make)
                     if target is None:
                         if owners is not None:
                             _check_owner(here[-1], name, owners)
@@ -84,7 +75,7 @@ class Files:
                 if target.startswith("/"):
                     while len(here) > 1:
                         os.close(here.pop())
-                ahead += _parts(target)
+                ahead += parts(target)
                 name = "."
             yield here[-1], name
         finally:
@@ -295,6 +286,21 @@ class Files:
         finally:
             os.close(handle)
 
+    def _step(self, here: list[int], name: str, make: bool) -> str | None:
+        """Open the directory *name* on top of *here*; when it is a link, say where that points."""
+        try:
+            here.append(os.open(name, _STEP, dir_fd=here[-1]))
+        except FileNotFoundError:
+            if not make:
+                raise
+            here.append(self._made(here[-1], name))
+        except NotADirectoryError:
+            target = self._link(here[-1], name)
+            if target is None:
+                raise
+            return target
+        return None
+
     def _made(self, parent: int, name: str) -> int:
         """Make the directory *name*, 0755 and root's whatever the umask, and return it open."""
         os.mkdir(name, 0o700, dir_fd=parent)
@@ -360,7 +366,7 @@ def write_all(handle: int, content: bytes) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
-def _parts(path: str) -> list[str]:
+def parts(path: str) -> list[str]:
     """Return the components of *path*, the first one last."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 

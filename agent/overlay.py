@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from .accounts import GSHADOW, SHADOW
-from .files import Files, Owner
+from .files import Files, Owner, parts
 
 
 class _Node(NamedTuple):
@@ -203,7 +203,9 @@ class Overlay(Files):
 
     def _place(self, path: str, *, follow: bool) -> str:
         """Return *path* without links, `..` and doubled slashes."""
-        ahead = _parts(path)
+        if not path.startswith("/"):
+            raise ValueError("expected an absolute path")
+        ahead = parts(path)
         here: list[str] = []
         links = 0
         while ahead:
@@ -221,7 +223,7 @@ class Overlay(Files):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.startswith("/"):
                 here = []
-            ahead += _parts(target)
+            ahead += parts(target)
         return "/" + "/".join(here)
 
     def _target(self, place: str) -> str | None:
@@ -229,7 +231,3 @@ class Overlay(Files):
             return super().read_link(place)
         node = self._nodes[place]
         return node.content if node is not None and isinstance(node.content, str) else None
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
