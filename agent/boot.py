@@ -13,7 +13,7 @@ from .host import Host
 from .instance import InstanceData
 from .modules import NAMES, Name, load_module
 from .modules.base import Context, Module, Stage, UserScript
-from .report import BAD, Report
+from .report import BAD, Entry, Report
 from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
 from .state import State
@@ -80,6 +80,7 @@ class Journey:
         self._config = config.AgentConfig()
         self._prepared = False
         self._context: Context | None = None
+        self._told: set[Entry] = set()
         self._boothooks: tuple[Placed, ...] = ()
 
     def run(self, stage: Stage) -> None:
@@ -243,7 +244,7 @@ class Journey:
 
     def _module(self, name: Name, context: Context) -> None:
         """Run the module when there is anything for it, and it has not run before."""
-        if name.keys and not wanted(name, context.config):
+        if not (name.always or wanted(name, context.config)):
             return
         failure = guarded(partial(self._load_and_apply, name, context))
         if failure:
@@ -277,8 +278,12 @@ class Journey:
 
     def _section(self, module: Module, context: Context) -> Any:
         """Return what *module* reads of the cloud-config, typed."""
-        section = load_section(module, context.config, context.report)
-        if self._config.strict and any(entry.result in BAD for entry in context.report.entries):
+        report = context.report
+        section = load_section(module, context.config, report)
+        # Two modules may read the same keys; what is wrong there is said once.
+        report.entries[:] = [entry for entry in report.entries if entry not in self._told]
+        self._told.update(report.entries)
+        if self._config.strict and any(entry.result in BAD for entry in report.entries):
             raise ConfigError("not applied: the agent is strict and the section has mistakes")
         return section
 

@@ -18,8 +18,8 @@ Schema 1. Keys with nothing to say are left out of the inner records.
 
 An entry is {place, result, detail, status, seconds, output}: where in the user's document, one of
 report.RESULTS, what is wrong, a command's exit status, its time, the file with its output. A
-module's result is done, failed, or `ran before` for this instance. A boot failed when a stage, a
-module, or a whole part (a user's script is one) failed; else single bad entries degrade it.
+module's result is done, failed, or `ran before` for this instance. A boot failed when a stage or a
+module failed; it is degraded by everything that was refused, failed, or left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from .report import BAD, Entry, Report
 PATH = "/run/linklocal/status.json"
 SCHEMA = 1
 ORDER = tuple(stage.value for stage in Stage)
-REFUSING = ("refused", "failed")
 
 Record = dict[str, Any]
 
@@ -138,18 +137,12 @@ class Status:
         text = json.dumps(self.record, separators=(",", ":"))
         self._host.write(PATH, text.encode() + b"\n", mode=0o644)
 
-    @property
-    def failed(self) -> bool:
-        """Whether the boot failed, as far as it is known."""
-        return bool(self.record["status"] == "failed")
-
     def _finish(self, failure: str) -> None:
         self.record["entries"] = [*self._kept, *map(_plain, self.report.entries)]
-        wholes = [part for part in self.record["parts"] if part["result"] in REFUSING]
-        wholes += [row for row in self.record["modules"] if row["result"] == "failed"]
+        failed = [row for row in self.record["modules"] if row["result"] == "failed"]
         bad = troubles(self.record)
         self.record["finished"] = round(self._clock(), 3)
-        self.record["status"] = "failed" if failure or wholes else "done"
+        self.record["status"] = "failed" if failure or failed else "done"
         self.record["degraded"] = bool(bad)
         words = failure
         if not words and bad:
@@ -164,7 +157,9 @@ def troubles(record: Record) -> list[str]:
     seen = {part["place"] for part in rows}
     for module in record["modules"]:
         if module["result"] == "failed":
-            lines.append(f"{module['name']}: {module.get('detail', 'failed')}")
+            detail = module.get("detail", "failed")
+            own = detail.startswith(module["name"])
+            lines.append(detail if own else f"{module['name']}: {detail}")
         rows += [entry for entry in module["entries"] if entry["place"] not in seen]
     for row in [*record["entries"], *rows]:
         if row["result"] in BAD:

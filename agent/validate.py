@@ -22,9 +22,10 @@ def validate(content: bytes) -> tuple[Entry, ...]:
     for key, words in unknown_keys(gathered.config):
         report.warning(key, words)
     for name in NAMES:
-        if not name.keys or wanted(name, gathered.config):
+        if name.always or wanted(name, gathered.config):
             try:
                 load_section(load_module(name.name), gathered.config, report)
             except AgentError as error:
                 report.refused(name.name, str(error))
-    return tuple(report.entries)
+    # Two modules may read the same keys.
+    return tuple(dict.fromkeys(report.entries))
