@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import schema
-from .modules import NAMES, NICHE, NOT_MODULES, NOT_YET, Name, load_module
+from .modules import NAMES, NICHE, NOT_MODULES, NOT_YET, Name
 from .modules.base import Module
 from .report import Report
 
@@ -29,14 +29,7 @@ def unknown_keys(config: Config) -> Iterator[tuple[str, str]]:
     """Give each key at the top that no module reads, and what to say of it."""
     known = set(NOT_MODULES).union(*(name.keys for name in NAMES))
     rest = [key for key in config if key not in known and key.replace("-", "_") not in known]
-    if not rest:
-        return
-    for name in NAMES:
-        if not name.keys:
-            known.update(schema.keys(load_module(name.name).schema))
     for key in rest:
-        if key.replace("-", "_") in known:
-            continue
         if key in NICHE or key in NOT_YET:
             yield key, "not applied by this version"
             continue
