@@ -117,7 +117,7 @@ def public_keys(meta_data: Mapping[str, Any], report: Report) -> tuple[str, ...]
     """Return one line for each key, from `public_keys` and from the ssh ones of `keys`."""
     found: dict[str, None] = {}
     named = meta_data.get("public_keys") or {}
-    listed = meta_data.get("keys") or ()
+    listed = meta_data.get("keys") or []
     values = list(named.values()) if isinstance(named, dict) else [named]
     for item in listed if isinstance(listed, list) else [listed]:
         if not isinstance(item, dict):
