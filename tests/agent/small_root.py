@@ -91,3 +91,25 @@ def python(script: str, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def live(directory: Path) -> tuple[str, ...]:
+    """Return the command before one that then sees a copy of this machine as `/`, changes and all.
+
+    An overlay in a mount namespace of its own: what is changed there is gone with it.
+    """
+    script = """
+set -e
+place=$1 repository=$2
+shift 2
+mount -t tmpfs live "$place"
+mkdir "$place/upper" "$place/work" "$place/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" "$place/root"
+mount --bind /proc "$place/root/proc"
+mount --bind /dev "$place/root/dev"
+mkdir -p "$place/root$repository"
+mount --bind "$repository" "$place/root$repository"
+exec chroot "$place/root" "$@"
+"""
+    unshare = ("unshare", "--mount", "--uts", "--propagation", "private")
+    return (*unshare, "/bin/sh", "-c", script, "sh", str(directory), str(REPOSITORY))
