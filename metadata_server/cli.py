@@ -132,6 +132,8 @@ def _load(arguments: argparse.Namespace) -> ServerConfig:
 
 
 def _run(config: ServerConfig, arguments: argparse.Namespace) -> int:
+    # Nothing that this process writes is for others, whoever writes it.
+    os.umask(0o077)
     _raise_file_limit()
     loop = _new_loop()
     asyncio.set_event_loop(loop)

@@ -36,7 +36,7 @@ from .tokens import Tokens
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE: Final = 75.0
-"""Seconds an idle connection is kept: longer than the pause of any client that polls."""
+"""Seconds an operator's idle connection is kept: longer than the pause of one that polls."""
 PATIENCE: Final = 10.0
 """Seconds that requests under way get at the end."""
 BACKLOG: Final = 1024
@@ -107,14 +107,15 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
         server.control_tokens.replace({server.token, *tokens})
         guests = Guests(
             catalog,
-            Tokens(store.key("session-tokens")),
+            Tokens(store.key("tokens")),
             store,
             engine,
             hosts=config.hosts,
             proxy=_proxy(config),
         )
+        access_log = logging.getLogger("linklocal.access") if config.log.access else None
         guest_sides = [
-            web.ServerRunner(guests.server(listen.interface), **_PATIENCE)
+            web.ServerRunner(guests.server(listen.interface, access_log=access_log), **_PATIENCE)
             for listen in config.listen
         ]
         control_side = web.AppRunner(
