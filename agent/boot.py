@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from functools import partial
 from typing import Any, Callable, NamedTuple
@@ -11,6 +10,7 @@ from . import config, datasources
 from .errors import AgentError, ConfigError
 from .host import Host
 from .instance import InstanceData
+from .journal import log
 from .modules import NAMES, Name, load_module
 from .modules.base import Context, Module, Stage, UserScript
 from .report import BAD, Entry, Report
@@ -19,8 +19,6 @@ from .sections import load_section, unknown_keys, wanted
 from .state import State
 from .status import Status
 from .user_data.gather import Gathered, Placed, Source, gather
-
-log = logging.getLogger(__name__)
 
 
 class Wishes(NamedTuple):

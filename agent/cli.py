@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import AgentError, ConfigError
-from .host import Host
 
 if TYPE_CHECKING:
     from .boot import Wishes
@@ -55,6 +54,7 @@ def parser() -> Parser:
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = commands.add_parser("run", help="go through the boot, or one stage of it")
     _way(command)
+    command.add_argument("-q", "--quiet", action="store_true", help="only the result, no log")
     command.set_defaults(run=run)
     command = commands.add_parser("plan", help="say what run would change, and change nothing")
     _way(command)
@@ -84,20 +84,20 @@ def _way(command: argparse.ArgumentParser) -> None:
     command.add_argument("--datasource", metavar="NAME", help="openstack or ec2")
     command.add_argument("--user-data", metavar="FILE", help="in place of the served; - for stdin")
     command.add_argument("--instance-id", metavar="ID", help="in place of the served")
-    command.add_argument("-v", "--verbose", action="store_true")
 
 
 def run(options: argparse.Namespace) -> int:
     """Boot, and return how it went."""
     from .boot import boot
-    from .journal import close_journal, open_journal
+    from .host import Host
+    from .journal import log
 
     host = Host(options.root)
-    journal = open_journal(verbose=options.verbose)
+    log.stderr = not options.quiet
     try:
         record = boot(host, _wishes(options)).record
     finally:
-        close_journal(host, journal)
+        log.flush_to(host)
     if record["status"] != "running":
         print(_summary(record))
     return FAILED if record["status"] == "failed" else DONE
@@ -106,11 +106,10 @@ def run(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Print every effect of a boot, in order."""
     from .boot import boot
-    from .journal import open_journal
+    from .host import Host
     from .plan import Plan
 
     host = Plan(Host(options.root))
-    open_journal(verbose=options.verbose, stderr=options.verbose)
     record = boot(host, _wishes(options)).record
     if options.json:
         effects = [effect._asdict() for effect in host.effects]
@@ -123,6 +122,7 @@ def plan(options: argparse.Namespace) -> int:
 def status(options: argparse.Namespace) -> int:
     """Print how the boot went, and return it."""
     from . import status as truth
+    from .host import Host
 
     host = Host(options.root)
     record = truth.read(host)

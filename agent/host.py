@@ -41,6 +41,8 @@ class Host:
     live: bool
     runs: bool
     """Whether programs can be run."""
+    records = False
+    """Whether what is to be done is only written down."""
     not_run: list[str]
     """In words, what was left out because it cannot be done here."""
 

@@ -1,8 +1,10 @@
-"""The log: each line to stderr at once, and all of them to /var/log/linklocal/agent.log."""
+"""The log: each line to stderr at once, and all of them to /var/log/linklocal/agent.log.
+
+Not `logging`, which with all it imports is a twentieth of a boot; its calls are the same.
+"""
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 
@@ -14,47 +16,48 @@ LONGEST = 1024 * 1024
 """Bytes of the log that are kept, the newest."""
 
 
-class Journal(logging.Handler):
-    """Keeps the lines until `flush_to`, so that a boot writes its log in few steps."""
+class Journal:
+    """Keeps the lines until `flush_to`, so that a boot writes its log in one step a process."""
 
-    def __init__(self, *, verbose: bool = False, stderr: bool = True) -> None:
-        super().__init__(logging.DEBUG if verbose else logging.INFO)
+    def __init__(self) -> None:
         self._lines: list[str] = []
-        self._stderr = stderr
+        self.stderr = False
+        """Whether the lines are shown, too."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take one line."""
-        text = record.getMessage().replace("\n", " ")
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        self._lines.append(f"{stamp} {record.levelname} {text}\n")
-        if self._stderr:
-            print(text, file=sys.stderr, flush=True)
+    def info(self, text: str, *values: object) -> None:
+        """Tell of one thing done."""
+        self._take("INFO", text, values)
+
+    def warning(self, text: str, *values: object) -> None:
+        """Tell of what was asked for and is done otherwise or not at all."""
+        self._take("WARNING", text, values)
+
+    def error(self, text: str, *values: object) -> None:
+        """Tell of a failure, in the words of the status."""
+        self._take("ERROR", text, values)
+
+    def _take(self, level: str, text: str, values: tuple[object, ...]) -> None:
+        line = (text % values).replace("\n", " ")
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._lines.append(f"{stamp} {level} {line}\n")
+        if self.stderr:
+            print(line, file=sys.stderr, flush=True)
 
     def flush_to(self, host: Host) -> None:
-        """Write the lines to *host*'s log, the oldest of which go when it is long."""
-        if not self._lines:
-            return
-        content = (host.read(PATH) or b"") + "".join(self._lines).encode("utf-8", "replace")
-        if len(content) > LONGEST:
-            content = content[-LONGEST // 2 :].partition(b"\n")[2]
-        owner = "root:root" if host.group("adm") is None else "root:adm"
-        host.make_directory(PATH.rpartition("/")[0])
-        host.write(PATH, content, mode=0o640, owner=owner)
+        """Write the lines to *host*'s log, the oldest of which go when it is long.
+
+        A machine that cannot keep a log still boots: that is only told.
+        """
+        try:
+            content = (host.read(PATH) or b"") + "".join(self._lines).encode("utf-8", "replace")
+            if len(content) > LONGEST:
+                content = content[-LONGEST // 2 :].partition(b"\n")[2]
+            owner = "root:root" if host.group("adm") is None else "root:adm"
+            host.write(PATH, content, mode=0o640, owner=owner)
+        except HostError as error:
+            print(error, file=sys.stderr)
         self._lines.clear()
 
 
-def open_journal(*, verbose: bool = False, stderr: bool = True) -> Journal:
-    """Return a journal that takes the lines of the whole program from now on."""
-    journal = Journal(verbose=verbose, stderr=stderr)
-    root = logging.getLogger()
-    root.handlers[:] = [journal]
-    root.setLevel(journal.level)
-    return journal
-
-
-def close_journal(host: Host, journal: Journal) -> None:
-    """Write what is left; a machine that cannot keep a log still boots."""
-    try:
-        journal.flush_to(host)
-    except HostError as error:
-        print(error, file=sys.stderr)
+log = Journal()
+"""The log of this program."""

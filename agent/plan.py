@@ -31,6 +31,7 @@ class Plan(Host):
     """
 
     effects: list[Effect]
+    records = True
 
     def __init__(self, host: Host) -> None:
         super().__init__(host.root, clock=host.clock)

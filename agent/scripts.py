@@ -11,7 +11,6 @@ from typing import NamedTuple, Union
 
 from .errors import HostError
 from .host import Host
-from .plan import Plan
 from .report import Report
 from .secret import Secret
 
@@ -148,7 +147,7 @@ def run_entries(
     marks = _marks(host.read(results) or b"")
     host.remove(results)
     host.remove(path)
-    if isinstance(host, Plan):
+    if host.records:
         return
     if "start" not in marks:
         report.add(place, "failed", failure or "the shell did not start", output=output)
@@ -179,7 +178,7 @@ def _commands(
             report.refused(f"{place}[{number}]", "a NUL character in a command")
         else:
             alone.append(Command(number, number, text))
-    if isinstance(host, Plan) or _parses(host, alone):
+    if host.records or _parses(host, alone):
         return tuple(alone)
     found = []
     while alone:

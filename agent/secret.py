@@ -1,6 +1,5 @@
 """Values that have no printable form: user data, hashes, tokens, keys."""
 
-import hmac
 from typing import NoReturn
 
 
@@ -31,7 +30,10 @@ class Secret:
         return "***"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+        # Imported here: it brings OpenSSL's hashes, which few who hold a secret compare with.
+        from hmac import compare_digest
+
+        return isinstance(other, Secret) and compare_digest(self._value, other._value)
 
     def __hash__(self) -> int:
         return hash(self._value)

@@ -1,14 +1,12 @@
 """final_message: the last words of a boot, to the log and the console."""
 
-import logging
 import re
 import time
 from typing import NamedTuple
 
+from ..journal import log
 from ..version import VERSION
 from .base import Context, Frequency, Module, Stage
-
-log = logging.getLogger(__name__)
 
 DEFAULT = (
     "Linklocal $version finished at $timestamp, $uptime seconds after the start; "
