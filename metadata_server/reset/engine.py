@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 EXPIRY: Final[dict[Apply, float]] = {"live": 15 * 60.0, "boot": 7 * 86400.0, "both": 7 * 86400.0}
 APPLY: Final[tuple[Apply, ...]] = get_args(Apply)
+PUBLIC_KEY: Final = "reset-server.pub"
 KEPT: Final = 50
 """Ended requests kept for each instance."""
 
@@ -63,12 +64,16 @@ class ResetEngine:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Work on *store*, whose schemas include SCHEMA; *directory* is where its key files are."""
+        """Work on *store*, whose schemas include SCHEMA.
+
+        The public key is written to *directory*, for guests that are to know it beforehand.
+        """
         self._store = store
         self._catalog = catalog
         self._clock = clock
         self._at_rest = AtRest(store.key("reset-hash"))
         self._key = ServerKey(store.key("reset-server"))
+        (directory / PUBLIC_KEY).write_text(self.server_key + "\n", encoding="ascii")
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._cleaning = asyncio.Lock()
         self._ended = 0
