@@ -86,7 +86,7 @@ def cases(kind: str) -> list[Case]:
         own = folder / "instance.yaml"
         instance = {**defaults, **(yaml.safe_load(own.read_text()) if own.exists() else {})}
         data = folder / "user-data"
-        user_data = data.read_bytes() if data.exists() else None
+        user_data = data.read_bytes() if data.is_symlink() or data.exists() else None
         found.append(Case(folder.name, folder, instance, user_data, merged))
     return found
 
