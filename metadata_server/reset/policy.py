@@ -86,7 +86,10 @@ def generate(*users: str) -> str:
 
     while True:
         password = "".join(secrets.choice(_GENERATED) for _ in range(_GENERATED_LENGTH))
-        if not any(broken(password, user=user, os_type=os) for user in users for os in SPECIALS):
+        # One that starts with a sign may be taken for an option or a path.
+        if password[0].isalnum() and not any(
+            broken(password, user=user, os_type=os) for user in users for os in SPECIALS
+        ):
             return password
 
 

@@ -157,6 +157,7 @@ def test_generated_passwords_are_long_random_and_good_everywhere() -> None:
     assert all(len(one) * math.log2(len(alphabet)) >= 128 for one in made)
     for one in made:
         assert 20 <= len(one) <= 26
+        assert one[0].isalnum()
         for os_type in OS_TYPES:
             check(one, user="root", os_type=os_type)
             check(one, user="Administrator", os_type=os_type)
