@@ -93,23 +93,30 @@ def python(script: str, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
     return done.stdout
 
 
-def live(directory: Path) -> tuple[str, ...]:
+def live(directory: Path, *, dev: bool = True) -> tuple[str, ...]:
     """Return the command before one that then sees a copy of this machine as `/`, changes and all.
 
-    An overlay in a mount namespace of its own: what is changed there is gone with it.
+    An overlay in a mount namespace of its own: what is changed there is gone with it. Without
+    *dev* it has no devices but null.
     """
     script = """
 set -e
-place=$1 repository=$2
-shift 2
+place=$1 repository=$2 dev=$3
+shift 3
 mount -t tmpfs live "$place"
 mkdir "$place/upper" "$place/work" "$place/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" "$place/root"
 mount --bind /proc "$place/root/proc"
-mount --bind /dev "$place/root/dev"
+if [ "$dev" = all ]; then
+    mount --bind /dev "$place/root/dev"
+else
+    touch "$place/root/dev/null"
+    mount --bind /dev/null "$place/root/dev/null"
+fi
 mkdir -p "$place/root$repository"
 mount --bind "$repository" "$place/root$repository"
 exec chroot "$place/root" "$@"
 """
+    dev_word = "all" if dev else "null"
     unshare = ("unshare", "--mount", "--uts", "--propagation", "private")
-    return (*unshare, "/bin/sh", "-c", script, "sh", str(directory), str(REPOSITORY))
+    return (*unshare, "/bin/sh", "-c", script, "sh", str(directory), str(REPOSITORY), dev_word)
