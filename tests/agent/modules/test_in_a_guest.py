@@ -1,0 +1,183 @@
+"""What only programs can show: ssh-keygen, sshd, visudo, chpasswd, in a guest of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ...conftest import StartGuest
+from ...guests.cloud import CHECKOUT
+from ...guests.light import LightGuest
+from .machine import KEY
+
+pytestmark = pytest.mark.guest
+
+DROP_IN = "/etc/ssh/sshd_config.d/10-linklocal.conf"
+HOST_KEYS = "/etc/ssh/ssh_host_ed25519_key"
+
+
+class Booted:
+    """A guest, booted with cloud-configs."""
+
+    def __init__(self, guest: LightGuest) -> None:
+        self.guest = guest
+
+    def boot(self, document: str, instance: str = "i-1") -> dict[str, Any]:
+        """Run all stages with that cloud-config; return the status by module."""
+        guest = self.guest
+        guest.write("/root/user-data", f"#cloud-config\n{document}\n".encode(), mode=0o600)
+        guest.write("/etc/machine-id", f"{instance}\n".encode())
+        done = guest.run(
+            ["python3", "-m", "agent", "run", "--user-data", "/root/user-data"], cwd=str(CHECKOUT)
+        )
+        assert guest.exists("/run/linklocal/status.json"), done.stderr.decode()
+        found: dict[str, Any] = json.loads(guest.read("/run/linklocal/status.json"))
+        return found
+
+    def entries(self, document: str, instance: str = "i-1") -> list[tuple[str, str]]:
+        """Return what is not plainly done of that boot."""
+        return [
+            (entry["result"], entry["place"])
+            for module in self.boot(document, instance)["modules"]
+            for entry in module.get("entries", ())
+            if entry["result"] not in ("done", "notice")
+        ]
+
+
+@pytest.fixture
+def booted(light_guest: StartGuest) -> Booted:
+    return Booted(light_guest(binds=[CHECKOUT]))
+
+
+def opens(guest: LightGuest, user: str, text: str) -> bool:
+    """Say whether that password opens the account, by the guest's own crypt."""
+    field = guest.sh(f"getent shadow {user}").split(":")[1]
+    check = "import crypt,sys; h=sys.argv[1]; print(crypt.crypt(sys.argv[2], h) == h)"
+    return guest.run(["python3", "-c", check, field, text]).stdout == b"True\n"
+
+
+def test_host_keys_are_made_once_for_an_instance(booted: Booted) -> None:
+    guest = booted.guest
+    guest.sh("rm -f /etc/ssh/ssh_host_*; ssh-keygen -q -t rsa -N '' -f /etc/ssh/ssh_host_rsa_key")
+    image = guest.read("/etc/ssh/ssh_host_rsa_key.pub")
+
+    assert booted.entries("{}") == []
+    first = guest.read(HOST_KEYS)
+    names = [name for name in sorted(guest.names("/etc/ssh")) if name.startswith("ssh_host")]
+    assert sorted(names) == [
+        f"ssh_host_{kind}_key{half}"
+        for kind in ("ecdsa", "ed25519", "rsa")
+        for half in ("", ".pub")
+    ]
+    assert guest.read("/etc/ssh/ssh_host_rsa_key.pub") != image
+    assert guest.stat(HOST_KEYS).mode == 0o600
+
+    booted.boot("{}")
+    assert guest.read(HOST_KEYS) == first
+    booted.boot("{}", instance="i-2")
+    assert guest.read(HOST_KEYS) != first
+
+
+def test_a_given_host_key_gets_its_public_half(booted: Booted) -> None:
+    guest = booted.guest
+    guest.sh("ssh-keygen -q -t ed25519 -N '' -C '' -f /root/k")
+    private = "\n".join(f"    {line}" for line in guest.text("/root/k").splitlines())
+
+    assert booted.entries(f"ssh_keys:\n  ed25519_private: |\n{private}\n") == []
+
+    assert guest.read(HOST_KEYS) == guest.read("/root/k")
+    assert guest.text(f"{HOST_KEYS}.pub").split()[:2] == guest.text("/root/k.pub").split()[:2]
+
+
+def test_a_host_key_that_is_none_is_refused_and_keys_are_made(booted: Booted) -> None:
+    found = booted.entries("ssh_keys: {ed25519_private: nonsense}")
+
+    assert found == [("refused", "ssh_keys.ed25519_private")]
+    assert booted.guest.exists(HOST_KEYS)
+    assert not [n for n in booted.guest.names("/var/lib/linklocal/agent") if "draft" in n]
+
+
+def test_sudoers_that_visudo_refuses_do_not_go_live(booted: Booted) -> None:
+    found = booted.entries("""
+users:
+- {name: a, sudo: 'ALL=(ALL) ALL'}
+- {name: b, sudo: garbage}
+- {name: c, sudo: ALL=ALL}
+""")
+
+    text = booted.guest.text("/etc/sudoers.d/90-linklocal-users")
+    assert found == [("refused", "users[1].sudo")]
+    assert "a ALL=(ALL) ALL\nc ALL=ALL\n" in text
+    assert "garbage" not in text
+    booted.guest.sh("visudo -c")
+
+
+def test_password_logins_are_what_sshd_says(booted: Booted) -> None:
+    assert booted.entries("ssh_pwauth: false") == []
+
+    assert "\npasswordauthentication no\n" in booted.guest.sh("sshd -T")
+
+
+def test_a_setting_that_another_file_overrules_is_said(booted: Booted) -> None:
+    booted.guest.write("/etc/ssh/sshd_config.d/05-image.conf", b"PasswordAuthentication no\n")
+
+    assert booted.entries("ssh_pwauth: true") == [("warning", "ssh_pwauth")]
+
+
+def test_an_sshd_that_would_not_start_keeps_its_configuration(booted: Booted) -> None:
+    booted.guest.write("/etc/ssh/sshd_config", b"NoSuchKeyword yes\n")
+
+    assert booted.entries("ssh_pwauth: true") == [("failed", "ssh_pwauth")]
+
+    assert booted.guest.read("/etc/ssh/sshd_config") == b"NoSuchKeyword yes\n"
+
+
+def test_passwords_as_text_open_the_account_and_end_at_the_next_login(booted: Booted) -> None:
+    guest = booted.guest
+    document = """
+users: [alice, {name: bob, lock_passwd: false, plain_text_passwd: Bobs.1234}]
+chpasswd: {list: "alice:Cloud.1234"}
+"""
+    assert booted.entries(document) == []
+
+    assert opens(guest, "alice", "Cloud.1234")
+    assert opens(guest, "bob", "Bobs.1234")
+    assert guest.sh("getent shadow alice").split(":")[2] == "0"
+    assert guest.sh("getent shadow bob").split(":")[2] != "0"
+    assert guest.run(["grep", "-rlE", "Cloud.1234|Bobs.1234", "/var", "/run", "/etc"]).stdout == b""
+
+
+def test_a_made_up_password_is_told_on_the_console_alone(booted: Booted) -> None:
+    guest = booted.guest
+    guest.sh("rm -f /dev/console; mkfifo /dev/console")
+    document = "{users: [alice], chpasswd: {expire: false, list: ['alice:RANDOM']}}"
+
+    # Open for writing, too, so that it does not end with the first who writes.
+    with guest.start(["sh", "-c", "exec cat 0<>/dev/console"]) as console:
+        assert booted.entries(document) == []
+        text = console.wait_for(r"alice: (\S+)\n")[1]
+
+    assert opens(guest, "alice", text)
+    assert len(text) >= 20
+    places = ["/var/log", "/var/lib/linklocal", "/run", "/etc"]
+    assert guest.run(["grep", "-rlF", text, *places]).stdout == b""
+
+
+def test_the_kernel_has_the_name_and_ssh_the_key(booted: Booted) -> None:
+    assert booted.entries(f"{{hostname: web-1, ssh_authorized_keys: ['{KEY}']}}") == []
+
+    assert booted.guest.sh("hostname").strip() == "web-1"
+    assert booted.guest.text("/home/debian/.ssh/authorized_keys") == f"{KEY}\n"
+    assert booted.guest.sh("stat -c %U /home/debian/.ssh/authorized_keys").strip() == "debian"
+
+
+def test_commands_and_their_numbers(booted: Booted) -> None:
+    found = booted.entries(
+        "{bootcmd: ['echo $INSTANCE_ID > /root/id'], runcmd: [{a: b}, 'false', [touch, /root/x y]]}"
+    )
+
+    assert found == [("refused", "runcmd[0]"), ("failed", "runcmd[1]")]
+    assert booted.guest.text("/root/id") == "i-1\n"
+    assert booted.guest.exists("/root/x y")
