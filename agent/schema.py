@@ -110,7 +110,7 @@ def _deprecated(
     plain = str(key).replace("-", "_")
     field = fields.get(plain)
     if field is None:
-        report.warning(place, f"unknown key {str(key)!r}, {_nearest(plain, fields)}")
+        report.warning(place, f"unknown key {str(key)!r}, {_nearest(key, fields)}")
     elif plain in raw:
         report.warning(place, f"given beside {plain!r}, which is used")
         return None
@@ -213,11 +213,11 @@ def _union(readers: Sequence[_Reader]) -> _Reader:
             try:
                 value = reader.read(raw, at, tried)
             except ValueError as error:
-                texts.append(str(error).partition(", got")[0])
+                texts.append(str(error).partition(", got")[0].replace("expected ", ""))
                 continue
             report.entries += tried.entries
             return value
-        raise ValueError(f"{' or '.join(filter(None, texts))}, got {_kind(raw)}")
+        raise _expected(" or ".join(filter(None, texts)), raw)
 
     return _Reader(read, tuple(kind for reader in readers for kind in reader.exact), secret)
 
@@ -254,7 +254,7 @@ def _integer(raw: Any, at: str, report: Report) -> int:
     if isinstance(raw, int) and not isinstance(raw, bool):
         return raw
     # Decimal digits in quotes can mean one thing only.
-    if isinstance(raw, str) and raw.isascii() and raw.lstrip("-").isdigit():
+    if isinstance(raw, str) and raw.isascii() and raw[raw.startswith("-") :].isdigit():
         return int(raw)
     raise _expected("a whole number", raw)
 
@@ -288,7 +288,7 @@ _PLAIN: dict[Any, _Reader] = {
 _KINDS = (
     (bool, "true or false"),
     (int, "a number"),
-    (float, "a number"),
+    (float, "a number with a fraction"),
     (str, "a string"),
     (bytes, "binary data"),
     (Mapping, "a mapping"),
@@ -324,8 +324,9 @@ def _told(error: ValueError, raw: Any, secret: bool) -> str:
     return text
 
 
-def _nearest(key: str, fields: Mapping[str, Any]) -> str:
+def _nearest(key: Any, fields: Mapping[str, Any]) -> str:
+    # Imported for those who mistype: difflib costs more than a whole section.
     from difflib import get_close_matches
 
-    near = get_close_matches(key, fields, 1)
+    near = get_close_matches(key.replace("-", "_"), fields, 1) if isinstance(key, str) else ()
     return f"nearest is {near[0]!r}" if near else f"expected one of {', '.join(sorted(fields))}"

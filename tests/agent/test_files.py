@@ -283,7 +283,7 @@ print([name for name in os.listdir(root + "/etc") if name.startswith(".")])
 
 def test_without_root_owners_are_left_out_and_said_once() -> None:
     script = """
-import os, pathlib, shutil, sys, tempfile, unicodedata
+import fcntl, os, pathlib, shutil, tempfile  # all, before /root is out of reach
 from agent.errors import HostError
 from agent.host import Account, Host
 from tests.agent import small_root
