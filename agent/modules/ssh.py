@@ -47,7 +47,7 @@ class SshPrinting(NamedTuple):
     """What is shown of the host keys."""
 
     emit_keys_to_console: bool = True
-    """Show the host keys on the console."""
+    """Taken and without effect: this version shows no host keys on the console."""
 
 
 class Ssh(NamedTuple):
@@ -72,7 +72,7 @@ class Ssh(NamedTuple):
     ssh_publish_hostkeys: Any = None
     """Taken and without effect: these datasources take no host keys."""
     ssh: Optional[SshPrinting] = None
-    """Read by the console's module."""
+    """What is shown of the host keys."""
 
 
 def apply(section: Ssh, context: Context) -> None:
