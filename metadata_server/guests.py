@@ -86,6 +86,7 @@ class Guests:
             partial(self, interface=interface),
             request_factory=_request,
             access_log=access_log,
+            logger=_http_log(),
             auto_decompress=False,
             keepalive_timeout=IDLE_SECONDS,
         )
@@ -202,6 +203,17 @@ class Guests:
         body = await _read_body(request, LIMIT)
         await self._mailbox.post(instance.id, body)
         return Reply(Answer(200, b"", TEXT))
+
+
+def _http_log() -> logging.Logger:
+    """Return the log of the HTTP layer, without the bytes that guests send in place of HTTP."""
+    found = logging.getLogger(f"{__name__}.http")
+    found.addFilter(_is_about_us)
+    return found
+
+
+def _is_about_us(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -164,19 +165,18 @@ def parse(raw: bytes) -> Answer:
 @asynccontextmanager
 async def listening(
     *instances: Instance,
-    now: Callable[[], float] | None = None,
+    now: Callable[[], float] = time.time,
     interface: str | None = None,
     **options: Any,
 ) -> AsyncIterator[GuestSide]:
     """Serve *instances* at a free port of 127.0.0.1 inside the block."""
-    clock = {"now": now} if now else {}
     logged: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: logged.append(context))
     store = Store(None, [mailbox.SCHEMA])
     catalog = Catalog(instances)
-    tokens = Tokens(store.key("session-tokens"), **clock)
-    guests = Guests(catalog, tokens, store, None, **options, **clock)
+    tokens = Tokens(store.key("session-tokens"), now=now)
+    guests = Guests(catalog, tokens, store, None, **options, now=now)
     server = guests.server(interface)
     listener = await loop.create_server(server, "127.0.0.1", 0)
     try:

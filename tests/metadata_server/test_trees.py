@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -135,15 +136,15 @@ INSTANCES = st.builds(
 )
 
 
-@given(INSTANCES)
+@given(INSTANCES, st.sampled_from(list(ec2.SHAPES)), st.sampled_from(list(openstack.SHAPES)))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_listings_of_any_instance_lead_to_leaves_and_to_all_of_them(instance: Instance) -> None:
-    for root, versions in (("", ec2.SHAPES), ("openstack", openstack.SHAPES)):
-        for version in ("", *versions):
-            start = tuple(name for name in (root, version) if name)
-            if start:
-                check_below(instance, start)
-            assert isinstance(resolve(instance, start), Directory)
+def test_listings_of_any_instance_lead_to_leaves_and_to_all_of_them(
+    instance: Instance, ec2_version: str, openstack_version: str
+) -> None:
+    check_below(instance, (ec2_version,))
+    check_below(instance, ("openstack", openstack_version))
+    for root in ((), ("openstack",)):
+        assert isinstance(resolve(instance, root), Directory)
 
 
 def check_below(instance: Instance, names: tuple[str, ...]) -> None:
@@ -471,7 +472,7 @@ async def test_not_found_is_what_the_guide_shows(
 ANY = str(IPv4Address(0))
 
 
-def nic(**values: object) -> Nic:
+def nic(**values: Any) -> Nic:
     return replace(FULL.nics[1], **values)
 
 
