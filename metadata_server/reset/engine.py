@@ -47,7 +47,7 @@ EXPIRY: Final[dict[Apply, float]] = {"live": 15 * 60.0, "boot": 7 * 86400.0, "bo
 APPLY: Final[tuple[Apply, ...]] = get_args(Apply)
 PUBLIC_KEY: Final = "reset-server.pub"
 KEPT: Final = 50
-"""Ended requests kept for each instance."""
+"""Requests kept for each instance; the newest, and one that has not ended in any case."""
 
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 SWEEP_SECONDS: Final = 3600.0
@@ -176,7 +176,7 @@ class ResetEngine:
             state.execute(
                 "DELETE FROM reset_requests WHERE instance = ? AND finished IS NOT NULL"
                 " AND id NOT IN (SELECT id FROM reset_requests WHERE instance = ?"
-                " ORDER BY asked DESC LIMIT ?)",
+                " ORDER BY asked DESC, rowid DESC LIMIT ?)",
                 (instance.id, instance.id, KEPT),
             )
 
