@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
+from agent.host import Host
+from agent.journal import PATH, log
 from agent.version import VERSION
 
 from .machine import Machine
@@ -23,12 +23,10 @@ from .machine import Machine
         ("", f"Linklocal {VERSION} finished at"),
     ],
 )
-def test_the_message(
-    machine: Machine, caplog: pytest.LogCaptureFixture, document: str, message: str
-) -> None:
+def test_the_message_is_in_the_log(machine: Machine, document: str, message: str) -> None:
     machine.guest.write("/proc/uptime", b"12.34 45.67\n")
-    caplog.set_level(logging.INFO)
 
     machine.apply("final_message", document)
 
-    assert message in caplog.text
+    log.flush_to(Host(machine.guest.root))
+    assert message in machine.guest.text(PATH)
