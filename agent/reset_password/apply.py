@@ -8,13 +8,16 @@ import hmac
 import os
 import re
 from collections.abc import Collection, Sequence
-from typing import Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 from ..accounts import PASSWD, SHADOW, find_shadow_field, find_user
 from ..errors import HostError
 from ..secret import Secret
 from .keys import Entry, Resets
 from .protocol import Order
+
+if TYPE_CHECKING:
+    from ..host import Host
 
 APPLIED, REJECTED, FAILED = "applied", "rejected", "failed"
 
@@ -90,16 +93,26 @@ class Machine:
         return find_shadow_field(self._read(SHADOW), user)
 
     def set_hash(self, user: str, given: Secret) -> bool:
-        """Say whether chpasswd took *given*; it goes by stdin."""
-        line = user.encode() + b":" + given.reveal() + b"\n"
-        return self._run(["chpasswd", *self._below_root(), "-e"], line)
+        """Say whether *given* was taken: by chpasswd on stdin, or in the files of another root."""
+        if self.root == "/":
+            return self._run(["chpasswd", "-e"], user.encode() + b":" + given.reveal() + b"\n")
+        self._host().set_password_hash(user, given)
+        return True
 
     def expire(self, user: str) -> bool:
         """Say whether *user* has to choose another password at the next login from now on."""
-        return self._run(["chage", *self._below_root(), "-d", "0", user], b"")
+        if self.root == "/":
+            return self._run(["chage", "-d", "0", user], b"")
+        self._host().expire_password(user)
+        return True
 
-    def _below_root(self) -> Sequence[str]:
-        return () if self.root == "/" else ("-R", self.root)
+    def _host(self) -> "Host":
+        # An image or a directory may have no programs, and who works on it may not be root.
+        from pathlib import Path
+
+        from ..host import Host
+
+        return Host(Path(self.root))
 
     def _read(self, path: str) -> bytes:
         path = os.path.join(self.root, path.lstrip("/"))
