@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import quopri
 import re
 from email.message import Message
 from email.parser import BytesParser
@@ -43,24 +42,21 @@ def _piece(part: Message[Any, Any]) -> Piece:
     if part.get_content_maintype() == "multipart":
         return Piece(b"", kind, name, problem="a multipart without its boundaries")
     index, problem = _launch_index(part)
-    raw = part.get_payload()
-    text = raw if isinstance(raw, str) else ""
-    content = text.encode("ascii", "surrogateescape") if _plain(text) else text.encode()
+    content = part.get_payload(decode=True)
     encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
     if encoding == "base64":
+        # email gives back what it cannot decode; here that is a mistake to be told.
         try:
-            content = base64.b64decode(b"".join(content.split()), validate=True)
+            raw = str(part.get_payload()).encode("ascii", "replace")
+            content = base64.b64decode(b"".join(raw.split()), validate=True)
         except ValueError:
             problem = problem or "not base64, though its header says so"
-    elif encoding == "quoted-printable":
-        content = quopri.decodestring(content)
-    elif encoding not in ("", "7bit", "8bit", "binary"):
+    elif encoding not in ("", "7bit", "8bit", "binary", "quoted-printable"):
         problem = problem or "an unknown Content-Transfer-Encoding"
+    if not isinstance(content, bytes):
+        problem = problem or "MIME that cannot be read"
+        content = b""
     return Piece(content, kind, name, index, problem)
-
-
-def _plain(text: str) -> bool:
-    return all(c < "\x80" or "\udc80" <= c <= "\udcff" for c in text)
 
 
 def _launch_index(part: Message[Any, Any]) -> tuple[int | None, str]:

@@ -1,0 +1,272 @@
+"""User data to parts: every form, good and bad side by side, and nothing that is not bounded."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.report import RESULTS
+from agent.user_data.parts import ARCHIVE, BOOTHOOK, CLOUD_CONFIG, SCRIPT, UNKNOWN, WINDOWS, decode
+
+LIMIT = 200_000
+SH = b"#!/bin/sh\necho hello\n"
+CONFIG = b"#cloud-config\nhostname: a\n"
+
+
+def message(*parts: tuple[str, bytes], boundary: str = "==b==", end: bool = True) -> bytes:
+    text = f'Content-Type: multipart/mixed; boundary="{boundary}"\nMIME-Version: 1.0\n\n'.encode()
+    for headers, content in parts:
+        text += f"--{boundary}\n{headers}\n\n".encode() + content + b"\n"
+    return text + (f"--{boundary}--\n".encode() if end else b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "taken"),
+    [
+        (SH, SCRIPT, SH),
+        (b"#!/usr/bin/python3\nprint(1)\n", SCRIPT, b"#!/usr/bin/python3\nprint(1)\n"),
+        (CONFIG, CLOUD_CONFIG, CONFIG),
+        (b"#Cloud-Config\n{}", CLOUD_CONFIG, b"#Cloud-Config\n{}"),
+        (b"#cloud-config", CLOUD_CONFIG, b"#cloud-config"),
+        (b"#cloud-boothook\n" + SH, BOOTHOOK, SH),
+        (gzip.compress(SH), SCRIPT, SH),
+        (gzip.compress(gzip.compress(CONFIG)), CLOUD_CONFIG, CONFIG),
+        (gzip.compress(SH[:9]) + gzip.compress(SH[9:]), SCRIPT, SH),
+        (gzip.compress(SH) + b"\0" * 100, SCRIPT, SH),
+    ],
+)
+def test_the_first_line_decides_the_type(content: bytes, kind: str, taken: bytes) -> None:
+    (part,) = decode(content)
+
+    assert (part.name, part.type, part.content.reveal()) == ("part-001", kind, taken)
+    assert (part.result, part.detail, part.notices) == ("done", "", ())
+
+
+@pytest.mark.parametrize(
+    ("content", "taken", "notice"),
+    [
+        (b"\n  \t" + SH, SH, "white space before the first line was left out"),
+        (b"\r\n" + CONFIG, CONFIG, "white space before the first line was left out"),
+        (b"\xef\xbb\xbf" + CONFIG, CONFIG, "a byte order mark was left out"),
+        ("\ufeff#cloud-config\na: ü".encode("utf-16"), "#cloud-config\na: ü".encode(), "UTF-16"),
+        (SH.replace(b"\n", b"\r\n"), SH, "line ends of Windows were made those of Unix"),
+    ],
+)
+def test_what_is_easily_put_right_is_put_right_and_said(
+    content: bytes, taken: bytes, notice: str
+) -> None:
+    (part,) = decode(content)
+
+    assert (part.result, part.content.reveal()) == ("done", taken)
+    assert notice in " ".join(part.notices)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "result", "detail"),
+    [
+        (b"hello", UNKNOWN, "refused", "user data of no known type: expected '#!'"),
+        (b"\0\xff\xfe", UNKNOWN, "refused", "no known type"),
+        (b"# cloud-config\na: b\n", UNKNOWN, "refused", "no known type"),
+        (base64.b64encode(SH), UNKNOWN, "refused", "it is base64 of something known"),
+        (b"rem cmd\nnet user abc Secret.1 /add\n", WINDOWS, "not run", "a Windows script, not run"),
+        (b"#ps1_sysnative\nexit\n", WINDOWS, "not run", "a Windows script, not run here"),
+        (b"<powershell>\nexit\n</powershell>", WINDOWS, "not run", "a Windows script"),
+        (b"#include http://10.0.0.1/\n", "text/x-include-url", "refused", "#include. is not supp"),
+        (b"#include-once\n", "text/x-include-once-url", "refused", "not supported"),
+        (b"#cloud-config-jsonp\n[]", "text/cloud-config-jsonp", "refused", "JSON patch"),
+        (b"#part-handler\n", "text/part-handler", "refused", "part handler"),
+        (b"## template: jinja\n#!/bin/sh\n", "text/jinja2", "refused", "jinja template"),
+        (b"#cloud-boothook\necho\n", BOOTHOOK, "refused", "a script without '#!'"),
+        (gzip.compress(SH)[:-9], UNKNOWN, "refused", "gzip that ends too early"),
+        (b"\x1f\x8b\x08\x00nonsense", UNKNOWN, "refused", "gzip"),
+        (gzip.compress(b"#" * LIMIT * 9), UNKNOWN, "refused", "larger than .* when unpacked"),
+        (b"#!" * LIMIT, UNKNOWN, "refused", "larger than 200000 bytes"),
+        (b"\xff\xfe\x00", UNKNOWN, "refused", "broken UTF-16"),
+        (b"#cloud-config-archive\n- [1]\n", UNKNOWN, "refused", "archive.0.: expected text"),
+        (b"#cloud-config-archive\na: b\n", ARCHIVE, "refused", "expected a list of documents"),
+        (b"#cloud-config-archive\n- {\n", ARCHIVE, "refused", "archive: line 3"),
+        (message(("Content-Type: application/json", b"{}")), "application/json", "refused", "type"),
+        (message(("Content-Type: text/x-shellscript", b"ls")), SCRIPT, "refused", "without '#!'"),
+        (
+            message(("Content-Transfer-Encoding: base64", b"***")),
+            "text/plain",
+            "refused",
+            "not base64, though its header says so",
+        ),
+        (
+            message(("Content-Transfer-Encoding: rot13", SH)),
+            "text/plain",
+            "refused",
+            "an unknown Content-Transfer-Encoding",
+        ),
+        (
+            b"MIME-Version: 1.0\nContent-Type: multipart/mixed\n\nnothing",
+            "multipart/mixed",
+            "refused",
+            "a multipart without its boundaries",
+        ),
+    ],
+)
+def test_what_cannot_be_taken_is_named(content: bytes, kind: str, result: str, detail: str) -> None:
+    (part,) = decode(content, limit=LIMIT)
+
+    assert part.result == result
+    assert part.type in (kind, UNKNOWN)
+    assert re.search(detail, part.detail), part.detail
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\r\n"])
+def test_nothing_asks_for_nothing(content: bytes) -> None:
+    assert decode(content) == ()
+
+
+def test_a_message_is_its_leaves_in_order_with_their_names() -> None:
+    inner = message(("Content-Type: text/x-shellscript", SH), boundary="inner")
+    inner_headers, _, inner_body = inner.partition(b"\n\n")
+    content = b"From someone\n" + message(
+        ('Content-Type: text/cloud-config; name="../x/a b.yaml"', b"hostname: a"),
+        ("Content-Type: text/plain\nContent-Transfer-Encoding: base64", base64.b64encode(SH)),
+        ("Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable", b"#!/=62in/sh"),
+        ("Content-Type: application/gzip\nContent-Transfer-Encoding: base64",
+         base64.b64encode(gzip.compress(CONFIG))),
+        (inner_headers.decode(), inner_body),
+        ('Content-Type: text/x-shellscript\nContent-Disposition: attachment; filename="setup.sh"',
+         b"#!/bin/sh\r\nexit\r\n"),
+        ("Content-Type: text/plain", "#!/bin/sh\necho ü".encode()),
+    )  # fmt: skip
+
+    parts = decode(content)
+
+    assert [part.result for part in parts] == ["done"] * 7
+    assert [part.type for part in parts] == [
+        CLOUD_CONFIG, SCRIPT, SCRIPT, CLOUD_CONFIG, SCRIPT, SCRIPT, SCRIPT,
+    ]  # fmt: skip
+    assert [part.name for part in parts] == [
+        "a_b.yaml", "part-002", "part-003", "part-004", "part-005", "setup.sh", "part-007",
+    ]  # fmt: skip
+    assert parts[2].content.reveal() == b"#!/bin/sh"
+    assert parts[5].content.reveal() == b"#!/bin/sh\nexit\n"
+    assert parts[6].content.reveal().startswith("#!/bin/sh\necho ü".encode())
+
+
+def test_a_bad_part_stands_among_good_ones() -> None:
+    parts = decode(message(("X: y", SH), ("X: y", b"what is this"), ("X: y", CONFIG)))
+
+    assert [part.result for part in parts] == ["done", "refused", "done"]
+
+
+def test_a_cut_message_is_taken_and_said() -> None:
+    parts = decode(message(("X: y", SH), ("X: y", CONFIG), end=False))
+
+    assert [part.result for part in parts] == ["done", "done"]
+    assert "may be cut short" in parts[-1].notices[0]
+
+
+def test_an_archive_is_its_items() -> None:
+    content = b"""#cloud-config-archive
+- "#!/bin/sh\\nls\\n"
+- {type: text/cloud-config, content: "a: b", filename: one.cfg}
+- "hostname: x"
+- {content: !!binary aGVsbG8=, type: text/plain}
+- {content: "#!/bin/sh", launch-index: 3}
+- {content: "#!/bin/sh", launch-index: many}
+"""
+    parts = decode(content)
+
+    assert [(part.type, part.result) for part in parts] == [
+        (SCRIPT, "done"), (CLOUD_CONFIG, "done"), (CLOUD_CONFIG, "done"), (UNKNOWN, "refused"),
+        (SCRIPT, "notice"), (UNKNOWN, "refused"),
+    ]  # fmt: skip
+    assert parts[1].name == "one.cfg"
+
+
+def test_parts_for_another_launch_index_are_left_out() -> None:
+    content = message(("Launch-Index: 0", SH), ("Launch-Index: 1", SH), ("X: y", SH))
+
+    assert [part.result for part in decode(content)] == ["done", "notice", "done"]
+    assert [part.result for part in decode(content, launch_index=1)] == ["notice", "done", "done"]
+
+
+def test_base64_is_opened_where_users_expect_it() -> None:
+    wrapped = base64.encodebytes(CONFIG)
+
+    (part,) = decode(wrapped, base64=True)
+
+    assert (part.type, part.content.reveal()) == (CLOUD_CONFIG, CONFIG)
+    assert decode(b"abcd", base64=True)[0].result == "refused"
+    assert decode(base64.b64encode(gzip.compress(SH)), base64=True)[0].type == SCRIPT
+
+
+def test_two_parts_of_one_name_are_told_apart() -> None:
+    named = 'Content-Type: text/plain; name="a.sh"'
+
+    assert [part.name for part in decode(message((named, SH), (named, SH)))] == ["a.sh", "a.sh-2"]
+
+
+def test_a_script_that_writes_a_mail_is_a_script() -> None:
+    content = b"#!/bin/sh\nsendmail <<E\nMIME-Version: 1.0\nContent-Type: multipart/x\nE\n"
+
+    assert [part.type for part in decode(content)] == [SCRIPT]
+
+
+ALIASES = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (letter, letter, b",".join([b"*%c" % (letter - 1)] * 10))
+    for letter in b"bcdefghijkl"
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # A bomb in a bomb; parts that are bombs; multiparts in multiparts; aliases of aliases.
+        gzip.compress(gzip.compress(b"#!" + bytes(50_000_000))),
+        message(*[("X: y", gzip.compress(b"#!" + bytes(2_000_000)))] * 200),
+        b"MIME-Version: 1.0\n" + b"Content-Type: multipart/mixed; boundary=a\n\n--a\n" * 20_000,
+        message(*[("X: y", b"#!/bin/sh")] * 5_000),
+        b"#cloud-config-archive\n" + b"[" * 100_000,
+        b"#cloud-config-archive\n" + b"- " * 100_000,
+        b"#cloud-config-archive\n" + ALIASES,
+        b"#cloud-config-archive\n- &a [*a]\n",
+    ],
+    ids=["gzip", "parts", "multiparts", "many", "brackets", "dashes", "aliases", "cycle"],
+)  # fmt: skip
+def test_bombs_cost_little(content: bytes) -> None:
+    began = time.process_time()
+
+    parts = decode(content)
+
+    assert time.process_time() - began < 5
+    assert any(part.result == "refused" for part in parts) or len(parts) == 500
+
+
+PIECES = st.sampled_from(
+    [SH, CONFIG, b"#cloud-config-archive\n- a\n", b"#include\n", b"rem cmd\n", b"\x1f\x8b\x08\0",
+     gzip.compress(SH), base64.b64encode(SH), message(("X: y", SH)), b"--==b==\n", b"\r\n", b"\n\n",
+     b"MIME-Version: 1.0\n", b"Content-Type: multipart/mixed; boundary=a\n", b"--a\n", b"--a--\n",
+     b"Content-Transfer-Encoding: base64\n", b"Launch-Index: 1\n", b"\xff\xfe", b"\xef\xbb\xbf",
+     b"Content-Type: text/plain; charset=x; name*=u'%ff\n", b"&a [*a]", b"{", b"=?utf-8?b?/w==?="]
+)  # fmt: skip
+
+
+@given(
+    st.one_of(st.binary(max_size=300), st.lists(st.one_of(PIECES, st.binary(max_size=20)))),
+    st.booleans(),
+)
+def test_whatever_comes_is_parts_with_a_result(
+    content: bytes | list[bytes], as_base64: bool
+) -> None:
+    whole = content if isinstance(content, bytes) else b"".join(content)
+
+    parts = decode(whole, base64=as_base64, limit=LIMIT)
+
+    assert all(part.result in RESULTS for part in parts)
+    assert all(part.detail for part in parts if part.result != "done")
+    assert sum(len(part.content) for part in parts) <= 2 * LIMIT
+    assert len({part.name for part in parts}) == len(parts)
+    assert not any("/" in part.name or part.name.startswith(".") for part in parts)
