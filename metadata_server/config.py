@@ -115,13 +115,6 @@ class _Read:
     table: Table | None
 
 
-def _build_control(values: Values, node: Table, where: str, problems: Problems) -> Control:
-    listen = values.get("listen")
-    if isinstance(listen, UnixListen):
-        values["listen"] = UnixListen(str(node.file.parent / listen.path))
-    return Control(**values)
-
-
 def _build_tls(values: Values, node: Table, where: str, problems: Problems) -> Tls:
     tls = Tls(**values)
     try:
@@ -160,7 +153,7 @@ CONTROL: Final = Section(
         ),
         Key("access_keys_file", SecretFile(read_access_keys), "file with one ACCESS:SECRET a line"),
     ),
-    _build_control,
+    built(Control),
 )
 PROXY: Final = Section(
     "proxy",

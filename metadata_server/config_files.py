@@ -68,12 +68,15 @@ def check_private(path: Path) -> None:
     _bounded(path, MAX_SECRETS, private=True)
 
 
+def _open(path: str, flags: int) -> int:
+    # Not blocking: a named pipe would keep the server from starting.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _bounded(path: Path, most: int, *, private: bool) -> bytes:
     try:
-        # Not blocking: a named pipe would keep the server from starting.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            found = os.fstat(handle)
+        with open(path, "rb", opener=_open) as file:
+            found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise Wrong(f"{path}: expected a file")
             if private and found.st_mode & 0o007:

@@ -151,14 +151,14 @@ def parse(data: bytes, path: Path) -> Node | None:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: expected UTF-8 text") from error
+        raise ConfigError(f"{path}:{line}: expected UTF-8 text") from None
     try:
         return _Composer(path).compose(yaml.parse(text, _LOADER))
     except yaml.MarkedYAMLError as error:
-        # str(error) would quote the line, and with it whatever secret is there.
+        # str(error) would quote the line, and with it whatever secret is there. Hence no cause.
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}") from error
+        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{path}:{line}: not YAML: {error.reason}") from error

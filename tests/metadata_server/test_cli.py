@@ -298,6 +298,26 @@ def test_idle_connections_do_not_hold_up_the_end(configured: Path, tmp_path: Pat
     assert status == 0
 
 
+def test_a_long_poll_is_answered_when_the_server_stops(configured: Path, tmp_path: Path) -> None:
+    headers = {"X-Auth-Token": TOKEN, "Content-Type": "application/json"}
+    asked = json.dumps({"user": "root", "hash": "$6$saltsalt$" + "a" * 86})
+    path = "/linklocal/v1/instances/one/reset-password"
+    with Process(tmp_path, "--config", str(configured)) as server:
+        parts = urlsplit(server.control_url)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=SECONDS)
+        with contextlib.closing(connection):
+            connection.request("POST", path, asked, headers)
+            request = json.loads(connection.getresponse().read())
+            connection.request("GET", f"{path}/{request['id']}?wait=60", headers=headers)
+            fetch(f"{server.control_url}/healthz")
+            server.process.send_signal(signal.SIGTERM)
+            answer = json.loads(connection.getresponse().read())
+            status = server.process.wait(5)
+
+    assert answer["state"] == "pending"
+    assert status == 0
+
+
 def test_a_second_signal_stops_at_once(configured: Path, tmp_path: Path) -> None:
     with (
         Process(tmp_path, "--config", str(configured)) as server,

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from metadata_server.config import ServerConfig, json_schema, load
 from metadata_server.errors import ConfigError
@@ -20,6 +22,8 @@ from metadata_server.instance import Instance, Key
 
 RSA = "ssh-rsa " + base64.b64encode(b"\0\0\0\7ssh-rsa" + bytes(64)).decode() + " me"
 HASH = "$6$saltsalt$" + "a" * 86
+
+INSTANCE_KEYS = sorted(json_schema()["properties"]["instances"]["items"]["properties"])
 
 WHOLE = f"""\
 listen: ["169.254.169.254:80", "[fd00:ec2::254]:80", "169.254.169.254%br0:80"]
@@ -540,6 +544,54 @@ def load_error(tmp_path: Path, text: str) -> ConfigError:
     with pytest.raises(ConfigError) as refused:
         load(path)
     return refused.value
+
+
+def keys_of(schema: Any) -> set[str]:
+    found = set(schema.get("properties", {}))
+    for value in schema.get("properties", {}).values():
+        found |= keys_of(value) | keys_of(value.get("items", {}))
+    return found
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["10.0.0.1/8", "::1", "none", "SHORT", "/", "i-1", "\x00", "a: b"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(sorted(keys_of(json_schema()))), inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+def said_about(path: Path) -> tuple[str, ...]:
+    try:
+        load(path)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60) | ANYTHING.map(lambda value: json.dumps(value).encode()))
+def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_bytes(data)
+
+    assert all(line.startswith(f"{path}:") for line in said_about(path))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(INSTANCE_KEYS), ANYTHING, max_size=6))
+def test_whatever_an_instance_is_it_is_read_or_refused(tmp_path: Path, keys: Any) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_text(json.dumps({"instances": [{"id": "one", **keys}]}))
+
+    assert all(line.startswith(f"{path}:1: ") for line in said_about(path))
 
 
 def test_instance_files_are_checked_with_the_others(tmp_path: Path) -> None:
