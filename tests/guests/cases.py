@@ -138,6 +138,9 @@ def _status_differences(case: Case, guest: Guest) -> Iterator[str]:
             yield f"status has no entry {entry}; it has {entries_of(record)}"
             return
         named.append(ahead.pop(0))
+    for words in case.expect.get("not_run", ()):
+        if not any(words in line for line in record["not_run"]):
+            yield f"status does not say that {words!r} was not run: {record['not_run']}"
     if case.expect.get("only"):
         for entry in entries_of(record):
             if entry["result"] in BAD and entry not in named:
