@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 from ..accounts import PASSWD, SHADOW, find_shadow_field, find_user
 from ..errors import HostError
 from ..secret import Secret
 from .keys import Entry, Resets
+from .programs import run
 from .protocol import Order
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 APPLIED, REJECTED, FAILED = "applied", "rejected", "failed"
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_PROGRAM_SECONDS = 60.0
 
 # crypt(5): prefix, salt, and the exact length of the digest in crypt's own base64.
 _GRAMMAR = tuple(
@@ -95,14 +94,14 @@ class Machine:
     def set_hash(self, user: str, given: Secret) -> bool:
         """Say whether *given* was taken: by chpasswd on stdin, or in the files of another root."""
         if self.root == "/":
-            return self._run(["chpasswd", "-e"], user.encode() + b":" + given.reveal() + b"\n")
+            return run(["chpasswd", "-e"], user.encode() + b":" + given.reveal() + b"\n")
         self._host().set_password_hash(user, given)
         return True
 
     def expire(self, user: str) -> bool:
         """Say whether *user* has to choose another password at the next login from now on."""
         if self.root == "/":
-            return self._run(["chage", "-d", "0", user], b"")
+            return run(["chage", "-d", "0", user])
         self._host().expire_password(user)
         return True
 
@@ -121,24 +120,6 @@ class Machine:
                 return file.read()
         except OSError as error:
             raise HostError(f"read {path}: {error.strerror}") from error
-
-    def _run(self, argv: Sequence[str], text: bytes) -> bool:
-        import subprocess
-
-        try:
-            done = subprocess.run(
-                argv,
-                input=text,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PATH": _PATH, "LC_ALL": "C"},
-                cwd="/",
-                timeout=_PROGRAM_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise HostError(f"run {argv[0]}: {type(error).__name__}") from None
-        return done.returncode == 0
 
 
 def apply(

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ..errors import AgentError, ConfigError
@@ -16,30 +16,44 @@ LOCK_TRIES = 10
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the sub-command; 0 done, 1 failed, 64 not understood."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0].startswith("--") and words[0] != "--help"):
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
-    # At exit argparse would say 2, which is `degraded` of the agent.
     try:
-        options = _parser().parse_args(words)
-    except SystemExit as stop:
-        return USAGE_ERROR if stop.code else 0
-    try:
+        if words[0] == "run":
+            return _run(words)
+        options = _parsed(words)
         status: int = options.run(options)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
     except AgentError as error:
         _say(str(error))
         return 1
     return status
 
 
-def _run(options: Any) -> int:
+def _parsed(words: Sequence[str]) -> Any:
+    try:
+        return _parser().parse_args(words)
+    except SystemExit as stop:
+        # argparse would say 2, which is `degraded` among our exit statuses.
+        raise SystemExit(USAGE_ERROR if stop.code else 0) from None
+
+
+def _run(words: Sequence[str]) -> int:
+    """Be the daemon. What is needed but once, at the start, is not kept in its memory."""
+    from .apart import apart
+
+    ended = apart(lambda: _prepared(words))
+    if ended.made is None:
+        return ended.status
     from .apply import Machine
     from .daemon import Daemon, Places
-    from .settings import read
+    from .private import PrivateDirectory
+    from .settings import from_json
 
-    settings = read(options.root, options.config)
-    if options.metadata_url:
-        settings = settings._replace(metadata_url=options.metadata_url)
-    state, run = _directories(options)
+    made = ended.made
+    state = PrivateDirectory(made["state"], mode=0o700)
+    run = PrivateDirectory(made["run"], mode=0o755)
     # `status` looks by taking it for an instant.
     for _ in range(LOCK_TRIES):
         lock = run.lock(keys.LOCK)
@@ -49,20 +63,39 @@ def _run(options: Any) -> int:
     else:
         _say(f"{run.path}/{keys.LOCK}: another daemon is running")
         return 1
-    console = options.console or ("/dev/console" if options.root == "/" else None)
-    Daemon(settings, Places(state, run, Machine(options.root), console), _say).run()
+    places = Places(state, run, Machine(made["root"]), made["console"])
+    Daemon(from_json(made["settings"]), places, made["schemes"], _say).run()
     os.close(lock)
     return 0
+
+
+def _prepared(words: Sequence[str]) -> Mapping[str, Any]:
+    from .apply import schemes
+    from .settings import read
+
+    options = _parsed(words)
+    settings = read(options.root, options.config)
+    if options.metadata_url:
+        settings = settings._replace(metadata_url=options.metadata_url)
+    state, run = _paths(options)
+    return {
+        "root": options.root,
+        "state": state,
+        "run": run,
+        "console": options.console or ("/dev/console" if options.root == "/" else None),
+        "settings": settings._asdict(),
+        "schemes": schemes(),
+    }
 
 
 def _status(options: Any) -> int:
     import json
 
-    from .daemon import STATUS
+    from .private import PrivateDirectory
 
-    _, run = _directories(options)
+    run = PrivateDirectory(_paths(options)[1], mode=0o755)
     lock = run.lock(keys.LOCK)
-    text = run.read(STATUS)
+    text = run.read(keys.STATUS)
     shown = json.loads(text) if text else {}
     shown["running"] = lock is None
     if options.json:
@@ -78,8 +111,9 @@ def _trust(options: Any) -> int:
         server = keys.read_server_key(options.key)
     except ValueError as error:
         raise ConfigError(f"trust: {error}") from None
-    state, _ = _directories(options)
-    keys.pin_server(state, server)
+    from .private import PrivateDirectory
+
+    keys.pin_server(PrivateDirectory(_paths(options)[0], mode=0o700), server)
     print("the daemon will take this server at its next try, within a minute")
     return 0
 
@@ -102,15 +136,12 @@ def _set(options: Any) -> int:
     return 0
 
 
-def _directories(options: Any) -> "tuple[Any, Any]":
-    from .private import PrivateDirectory
-
+def _paths(options: Any) -> tuple[str, str]:
     def below(path: str) -> str:
         return os.path.join(options.root, path.lstrip("/"))
 
-    state = PrivateDirectory(options.state_dir or below(keys.STATE_DIRECTORY), mode=0o700)
-    run = PrivateDirectory(options.run_dir or below(keys.RUN_DIRECTORY), mode=0o755)
-    return state, run
+    state = options.state_dir or below(keys.STATE_DIRECTORY)
+    return os.path.abspath(state), os.path.abspath(options.run_dir or below(keys.RUN_DIRECTORY))
 
 
 def _parser() -> Any:
@@ -129,7 +160,6 @@ def _parser() -> Any:
     run.add_argument("--config", metavar="FILE", help="instead of /etc/linklocal/agent.yaml")
     run.add_argument("--metadata-url", metavar="URL", help="the service, by its IP address")
     run.add_argument("--console", metavar="FILE", help="where a new identity is shown")
-    run.set_defaults(run=_run)
 
     status = commands.add_parser("status", parents=[places], help="what the daemon is at")
     status.add_argument("--json", action="store_true")

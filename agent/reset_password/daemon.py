@@ -4,22 +4,22 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Callable, NamedTuple, Optional
 
 from ..errors import AgentError, HostError
 from ..secret import Secret
 from . import notify, protocol
-from .apply import APPLIED, Machine, apply, schemes
+from .apply import APPLIED, Machine, apply
 from .client import Client, Reply, Unanswered
 from .instance_id import find_instance
-from .keys import Resets, load_boot, load_identity, pin_server, pinned_server
+from .keys import STATUS, Resets, load_boot, load_identity, pin_server, pinned_server
 from .private import PrivateDirectory
+from .programs import run
 from .protocol import PREFIX, Identity, Link, ProtocolError
 from .settings import Settings
 
-STATUS = "resetd.json"
 WAIT = 60
 """Seconds a poll waits at the server."""
 PATIENCE = 5.0
@@ -64,16 +64,23 @@ class Places(NamedTuple):
 
 
 class Daemon:
-    """One daemon for one guest. `run` returns at SIGTERM."""
+    """One daemon for one guest; `run` returns at SIGTERM."""
 
-    def __init__(self, settings: Settings, places: Places, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        schemes: Sequence[str],
+        say: Callable[[str], None],
+    ) -> None:
+        """Work in *places*; *schemes* are what the machine can check a login against."""
         self._settings = settings
         self._places = places
         self._say = say
         self._client = Client(settings.metadata_url)
         self._boot = load_boot(places.run)
         self._resets = Resets(places.state)
-        self._schemes = schemes()
+        self._schemes = tuple(schemes)
         self._instance = ""
         self._identity: Optional[Identity] = None
         self._link: Optional[Link] = None
@@ -202,8 +209,9 @@ class Daemon:
         return self._identity
 
     def _check_server(self, server: bytes) -> None:
-        expected = self._settings.server_key or pinned_server(self._places.state)
-        if expected is not None and server != expected:
+        pinned = pinned_server(self._places.state)
+        expected = self._settings.server_key or (pinned.hex() if pinned else None)
+        if expected is not None and server.hex() != expected:
             self._show(offered=server.hex())
             raise Refused(
                 f"server key {server.hex()} is not the one this guest knows; "
@@ -278,14 +286,13 @@ class Daemon:
                 self._say(f"{self._places.console}: {error.strerror}")
 
     def _restart(self) -> None:
-        import subprocess
-
         self._say("restarting the machine, as the reset asks")
         command = self._settings.restart_command
         try:
-            subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=60)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            self._say(f"{command[0]}: {type(error).__name__}")
+            if not run(command):
+                self._say(f"{command[0]}: failed")
+        except HostError as error:
+            self._say(str(error))
 
     def _be_ready(self) -> None:
         self._ready = True

@@ -15,7 +15,7 @@ STATE_DIRECTORY = "/var/lib/linklocal/resetd"
 RUN_DIRECTORY = "/run/linklocal"
 
 IDENTITY, SERVER, RESETS = "identity.json", "server.json", "resets.json"
-BOOT, LOCK = "resetd-boot.json", "resetd.lock"
+BOOT, STATUS, LOCK = "resetd-boot.json", "resetd.json", "resetd.lock"
 
 RESETS_KEPT = 512
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"

@@ -5,13 +5,12 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..errors import AgentError
 from ..secret import Secret
@@ -86,12 +85,22 @@ def fingerprint(identity: bytes) -> str:
     return "sha256:" + hashlib.sha256(identity).hexdigest()
 
 
+def _raw(key: Union[Ed25519PublicKey, X25519PublicKey]) -> bytes:
+    try:
+        return key.public_bytes_raw()
+    except AttributeError:
+        # Before cryptography 40; later ones would load two megabytes for these two words.
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
 class Identity:
     """G, the Ed25519 key that is this guest."""
 
     def __init__(self, private: Secret) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(private.reveal())
-        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.public = _raw(self._key.public_key())
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message)
@@ -103,7 +112,7 @@ class Boot:
     def __init__(self, boot: bytes, private: Secret) -> None:
         self.boot = boot
         self._key = X25519PrivateKey.from_private_bytes(private.reveal())
-        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.public = _raw(self._key.public_key())
 
     def agree(self, other: bytes) -> bytes:
         """Return the secret shared with the X25519 key *other*."""

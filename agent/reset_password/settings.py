@@ -16,10 +16,12 @@ RESTART = ("systemctl", "--no-block", "reboot")
 
 
 class Settings(NamedTuple):
+    """All of plain words, so that JSON can carry them."""
+
     metadata_url: str = METADATA_URL
     users: tuple[str, ...] = ("root",)
     """Whose password may be reset: root and the image's default user, unless configured."""
-    server_key: Optional[bytes] = None
+    server_key: Optional[str] = None
     """The server's key, when it is not to be learnt at the first enrolment."""
     token_file: Optional[str] = None
     """File with the one-time token of the first enrolment, readable by root alone."""
@@ -46,17 +48,24 @@ def read(root: str, path: Optional[str] = None) -> Settings:
     urls = _words(whole, "metadata_urls", name) or (METADATA_URL,)
     server_key = _text(own, "server_key", f"{name}: reset_password")
     try:
-        pinned = None if server_key is None else read_server_key(server_key)
+        if server_key is not None:
+            read_server_key(server_key)
     except ValueError as error:
         raise ConfigError(f"{name}: reset_password.server_key: {error}") from None
     return Settings(
         metadata_url=urls[0],
         users=_words(own, "users", f"{name}: reset_password")
         or _users(root, _text(whole, "default_user", name)),
-        server_key=pinned,
+        server_key=server_key,
         token_file=_text(own, "token_file", f"{name}: reset_password"),
         restart_command=_words(own, "restart_command", f"{name}: reset_password") or RESTART,
     )
+
+
+def from_json(raw: Mapping[str, Any]) -> Settings:
+    """Return the settings that JSON has carried, its lists being tuples again."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    return Settings(**fields)
 
 
 def _users(root: str, configured: Optional[str]) -> tuple[str, ...]:

@@ -803,7 +803,7 @@ async def test_no_answer_goes_farther_than_the_hop_limit(tmp_path: Path) -> None
 
 def _lives_of_answers(wire: socket.socket, port: int) -> list[int]:
     """Return the time to live of every packet with data from *port*."""
-    lives = []
+    lives: list[int] = []
     while True:
         try:
             packet = wire.recv(65536)
