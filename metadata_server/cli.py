@@ -210,6 +210,8 @@ def _announce(server: Server, directory: Path | None, arguments: argparse.Namesp
     if server.config.state is None:
         lines.append("the state is temporary and goes with this process")
     print("\n".join(lines), flush=True)
+    if not server.config.instances:
+        log.warning("no instance is configured: every guest gets 404")
     if server.config.workers > 1:
         log.warning("workers: %d asked for, this version serves with one", server.config.workers)
     notify.ready(_status(server))

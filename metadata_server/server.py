@@ -41,6 +41,17 @@ PATIENCE: Final = 10.0
 """Seconds that requests under way get at the end."""
 BACKLOG: Final = 1024
 
+_AT_START: Final = (
+    "listen",
+    "control",
+    "state",
+    "workers",
+    "tls",
+    "hosts",
+    "limits",
+    "proxy",
+    "log",
+)
 # aiohttp 3.9 moved the patience from the sites to their runner.
 _PATIENCE: Final[dict[str, Any]] = (
     {"shutdown_timeout": PATIENCE}
@@ -76,7 +87,7 @@ class Server:
         old, self.config = self.config, config
         if config.control.tokens_file:
             self.control_tokens.replace(_texts(config))
-        for name in ("listen", "control", "state", "workers", "tls", "hosts", "limits", "proxy"):
+        for name in _AT_START:
             if getattr(old, name) != getattr(config, name) and not _only_tokens(name, old, config):
                 log.warning("%s changed: that takes effect when the server is started again", name)
 
