@@ -66,7 +66,7 @@ class Chpasswd(NamedTuple):
     """Passwords of users."""
 
     expire: bool = True
-    """Have a new password chosen at the next login, for every password given as text or RANDOM."""
+    """Have a new password chosen at the next login, for every password set here."""
     users: Any = None
     """Passwords, each with `name`, `password` and `type`."""
     list: Any = None
@@ -139,6 +139,7 @@ def _of_list(raw: object, context: Context) -> list[Password]:
         if raw is not None:
             context.report.refused("chpasswd.list", f"expected lines, got {kind(raw)}")
         return []
+    context.report.notice("chpasswd.list", "deprecated, now spelled 'users'")
     found: list[Password] = []
     for n, line in enumerate(lines):
         place = f"chpasswd.list[{n}]"
@@ -181,14 +182,14 @@ def _set(password: Password, expire: bool, made_up: list[bytes], context: Contex
             if complaint is not None:
                 context.report.warning(password.place, complaint)
             host.set_password_hash(user, password.hash)
-            return True
-        text = password.text
-        if text is None:
-            text = _random()
-            made_up.append(b"%s: %s\n" % (user.encode(), text.reveal()))
-        host.set_password(user, text)
-        if not host.runs:
-            return False
+        else:
+            text = password.text
+            if text is None:
+                text = _random()
+                made_up.append(b"%s: %s\n" % (user.encode(), text.reveal()))
+            host.set_password(user, text)
+            if not host.runs:
+                return False
         if expire:
             host.expire_password(user)
     except HostError as error:

@@ -26,7 +26,10 @@ class Malformed(NamedTuple):
 
 def entries(config: Mapping[str, Any]) -> tuple[list[Entry], list[Malformed]]:
     """Return the users of *config*. Without `users` there is the default user; with it, only
-    those it names. `user` is the default user under another name or with other settings."""
+    those it names. `user` is the default user under another name or with other settings.
+
+    The default user comes last, as with cloud-init: the next free user id depends on that.
+    """
     found: list[Entry] = []
     bad: list[Malformed] = []
     users = config.get("users")
@@ -36,6 +39,7 @@ def entries(config: Mapping[str, Any]) -> tuple[list[Entry], list[Malformed]]:
         _add("users", users, found, bad)
         if config.get("user") and not any(each.settings["name"] == DEFAULT for each in found):
             found.append(Entry("user", {"name": DEFAULT}))
+    found.sort(key=lambda each: bool(each.settings["name"] == DEFAULT))
     return found, bad
 
 

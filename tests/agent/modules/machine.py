@@ -14,7 +14,7 @@ from agent.instance import InstanceData
 from agent.modules import load_module
 from agent.modules.base import Context, UserScript
 from agent.plan import Plan
-from agent.report import Report
+from agent.report import BAD, Report
 from agent.schema import keys, load
 from agent.secret import Secret
 
@@ -86,6 +86,11 @@ class Machine:
 def said(report: Report) -> list[tuple[str, str]]:
     """Return the results that are not plain success, each with its place."""
     return [(each.result, each.place) for each in report.entries if each.result != "done"]
+
+
+def bad(report: Report) -> list[tuple[str, str]]:
+    """Return the results that degrade a boot, each with its place."""
+    return [(result, place) for result, place in said(report) if result in BAD]
 
 
 def texts(report: Report) -> str:

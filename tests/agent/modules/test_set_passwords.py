@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from .machine import INSTANCE, Machine, said, texts
+from .machine import INSTANCE, Machine, bad, said, texts
 
 HASH = "$6$saltsalt$" + "a" * 86
 DROP_IN = "/etc/ssh/sshd_config.d/10-linklocal.conf"
@@ -34,15 +34,21 @@ def shadow(machine: Machine, user: str) -> str | None:
         (f"{{password: {HASH}, chpasswd: {{expire: false}}}}", "debian"),
     ],
 )
-def test_hashes_are_set_as_they_are_and_do_not_expire(
-    ready: Machine, document: str, users: str
-) -> None:
+def test_hashes_are_set_as_they_are_and_expire(ready: Machine, document: str, users: str) -> None:
     report = ready.apply("set_passwords", document)
 
-    assert said(report) == []
+    assert bad(report) == []
     for user in ("root", "debian", "alice"):
-        assert (shadow(ready, user) == HASH) is (user in users.split())
-        assert ready.guest.field("/etc/shadow", user, 2) != "0"
+        meant = user in users.split()
+        expires = meant and "expire: false" not in document
+        assert (shadow(ready, user) == HASH) is meant
+        assert (ready.guest.field("/etc/shadow", user, 2) == "0") is expires
+
+
+def test_the_old_list_is_taken_and_said(ready: Machine) -> None:
+    report = ready.apply("set_passwords", f"chpasswd: {{list: 'root:{HASH}'}}")
+
+    assert said(report) == [("notice", "chpasswd.list")]
 
 
 @pytest.mark.parametrize(
@@ -79,14 +85,14 @@ chpasswd:
 def test_a_bad_line_is_refused_and_never_shown(ready: Machine, lines: str) -> None:
     report = ready.apply("set_passwords", f"chpasswd: {{list: {lines}}}")
 
-    assert [result for result, _ in said(report)] == ["refused"]
+    assert [result for result, _ in bad(report)] == ["refused"]
     assert "Cloud.1234" not in texts(report)
 
 
 def test_a_user_that_is_not_there_is_named(ready: Machine) -> None:
     report = ready.apply("set_passwords", f"chpasswd: {{list: ['ghost:{HASH}', 'alice:{HASH}']}}")
 
-    assert said(report) == [("failed", "chpasswd.list[0]")]
+    assert bad(report) == [("failed", "chpasswd.list[0]")]
     assert "no such user: 'ghost'" in texts(report)
     assert shadow(ready, "alice") == HASH
 

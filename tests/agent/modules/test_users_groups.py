@@ -45,6 +45,7 @@ def test_without_users_the_default_user_is_made(machine: Machine) -> None:
         ("user: {name: robot, gecos: R}", "robot"),
         ("users: [{name: default, gecos: Me}]", "debian"),
         ("users: [{name: 42nd}]", ""),
+        ("users: [{name: a, primary_group: a}]", "a"),
         ("users: [{name: j.doe}, {name: svc$}]", "j.doe svc$"),
     ],
 )
@@ -281,3 +282,10 @@ def test_an_image_without_sudo_gets_no_sudoers_of_ours(machine: Machine) -> None
 
     assert not machine.guest.exists("/etc/sudoers")
     assert machine.guest.exists("/etc/sudoers.d/90-linklocal-users")
+
+
+def test_the_default_user_comes_last_as_user_ids_go(machine: Machine) -> None:
+    machine.apply("users_groups", "users: [default, alice]")
+
+    assert machine.guest.field("/etc/passwd", "alice", 2) == "1000"
+    assert machine.guest.field("/etc/passwd", "debian", 2) == "1001"
