@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-SUITE = "bookworm"
+DEBIAN11, DEBIAN12, DEBIAN13 = "debian11", "debian12", "debian13"
+SUITES = {DEBIAN11: "bullseye", DEBIAN12: "bookworm", DEBIAN13: "trixie"}
 # What a small cloud image has, without an init. Debian's cloud-init is in the same tree, so that
 # both agents can be looked at on the same files; nothing starts it.
 PACKAGES = (
@@ -41,6 +43,24 @@ PACKAGES = (
     "tzdata",
     "udev",
 )
+# What the agent and the reset daemon need, for the releases beside the one that most tests use.
+FEWER_PACKAGES = (
+    "adduser",
+    "ca-certificates",
+    "curl",
+    "iproute2",
+    "login",
+    "netbase",
+    "openssh-server",
+    "passwd",
+    "procps",
+    "python3",
+    "python3-cryptography",
+    "python3-jinja2",
+    "python3-yaml",
+    "sudo",
+    "tzdata",
+)
 # Part of the cache key: raise it when `customise` changes.
 EDITION = 1
 
@@ -59,40 +79,59 @@ def cache() -> Path:
     return Path("/var/cache/linklocal-guests")
 
 
-def tree() -> Path:
-    """Return where the tree of PACKAGES is or will be."""
-    words = (SUITE, str(EDITION), *PACKAGES)
+def packages_of(name: str) -> tuple[str, ...]:
+    return PACKAGES if name == DEBIAN12 else FEWER_PACKAGES
+
+
+def tree(name: str = DEBIAN12) -> Path:
+    """Return where the tree of the release *name*, one of SUITES, is or will be."""
+    words = (SUITES[name], str(EDITION), *packages_of(name))
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
-    return cache() / f"debian12-{key}"
+    return cache() / f"{name}-{key}"
+
+
+def debian11() -> Path:
+    """Return a Debian 11 root tree: the oldest Python and libraries that the agent runs on."""
+    return built(DEBIAN11)
 
 
 def debian12() -> Path:
-    """Return a Debian 12 root tree, built by the first who asks; others wait for that one."""
-    built = tree()
-    if built.is_dir():
-        return built
+    """Return a Debian 12 root tree."""
+    return built(DEBIAN12)
+
+
+def debian13() -> Path:
+    """Return a Debian 13 root tree."""
+    return built(DEBIAN13)
+
+
+def built(name: str) -> Path:
+    """Return the tree of *name*, built by the first who asks; others wait for that one."""
+    made = tree(name)
+    if made.is_dir():
+        return made
     if os.geteuid() != 0:
         raise RootError("building a root tree needs root")
-    built.parent.mkdir(parents=True, exist_ok=True)
-    with open(built.with_suffix(".lock"), "w") as lock:
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with open(made.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not built.is_dir():
-            draft = built.with_suffix(".draft")
+        if not made.is_dir():
+            draft = made.with_suffix(".draft")
             shutil.rmtree(draft, ignore_errors=True)
-            build(draft)
+            build(draft, SUITES[name], packages_of(name))
             customise(draft)
-            draft.rename(built)
-    return built
+            draft.rename(made)
+    return made
 
 
-def build(draft: Path) -> None:
-    """Bootstrap the packages into *draft*; RootError with the end of its log when that fails."""
+def build(draft: Path, suite: str, packages: Sequence[str]) -> None:
+    """Bootstrap *packages* into *draft*; RootError with the end of its log when that fails."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     program = shutil.which("mmdebstrap", path=path)
     if program is None:
         raise RootError("mmdebstrap is not installed")
     argv = [program, "--quiet", "--mode=root", "--variant=minbase"]
-    argv += [f"--include={','.join(PACKAGES)}", SUITE, str(draft)]
+    argv += [f"--include={','.join(packages)}", suite, str(draft)]
     environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         argv,
@@ -134,4 +173,4 @@ def customise(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{debian12()}\n")
+    sys.stdout.write(f"{built(sys.argv[1] if len(sys.argv) > 1 else DEBIAN12)}\n")
