@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
 }
+# Set by a test that wants to find every process that came of a run.
+MARK = "LINKLOCAL_MARK"
 # Of an installation on the host, when the host's own root is the lower tree.
 OWN_STATE = (
     "/etc/linklocal",
@@ -71,7 +73,8 @@ class LightGuest:
     *layers* are trees of a few more files over *lower*, *lowers* the directories of a lower `/`
     that are file systems of their own. *binds* are files and directories of the host, seen
     read-only at the same place. *hide* are directories that the guest has empty. *forget* is
-    removed from the guest before its first boot. With a *cloud* it has one link, `eth0`, at whose
+    removed from the guest before its first boot. *product* is the DMI product name as a host tells
+    it to a container: in the environment of PID 1. With a *cloud* it has one link, `eth0`, at whose
     other end is 169.254.169.254.
     """
 
@@ -87,11 +90,13 @@ class LightGuest:
         layers: Sequence[Path] = (),
         hide: Sequence[str] = ("/var/tmp",),
         forget: Sequence[str] = OWN_STATE,
+        product: str | None = None,
     ) -> None:
         self.name = name
         self.nic = nic or Nic()
         self.pid = 0
         """Of its PID 1, on the host; 0 while it is down."""
+        self._environment = {} if product is None else {"product_name": product}
         self._cloud = cloud
         self._port: str | None = None
         self._settings = {
@@ -134,6 +139,7 @@ class LightGuest:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(INSIDE), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                env={**self._environment, MARK: os.environ.get(MARK, "")},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )

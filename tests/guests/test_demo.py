@@ -16,7 +16,7 @@ import pytest
 
 from ..conftest import need_namespaces
 from .cloud import CHECKOUT, python_binds
-from .light import LightGuest, host_layers
+from .light import MARK, LightGuest, host_layers
 
 pytestmark = pytest.mark.guest
 
@@ -70,7 +70,7 @@ def outside() -> dict[str, object]:
 
 def test_as_root_every_case_is_as_expected_and_nothing_is_left(tmp_path: Path) -> None:
     need_namespaces()
-    before, mark = outside(), f"LINKLOCAL_MARK={uuid.uuid4()}"
+    before, mark = outside(), f"{MARK}={uuid.uuid4()}"
     name, _, value = mark.partition("=")
 
     done = subprocess.run(
@@ -94,7 +94,7 @@ def test_as_root_every_case_is_as_expected_and_nothing_is_left(tmp_path: Path) -
 
 def test_killed_in_the_middle_it_leaves_nothing(tmp_path: Path) -> None:
     need_namespaces()
-    before, mark = outside(), f"LINKLOCAL_MARK={uuid.uuid4()}"
+    before, mark = outside(), f"{MARK}={uuid.uuid4()}"
     name, _, value = mark.partition("=")
     demo = subprocess.Popen(
         DEMO,
