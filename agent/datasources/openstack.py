@@ -156,10 +156,8 @@ def local_ipv4(network_data: Mapping[str, Any]) -> str | None:
 
 def vendor_share(document: Mapping[str, Any], name: str, report: Report) -> Secret | None:
     """Return the share meant for guests: user data of any format, below the key `cloud-init`."""
+    # The `static` of vendor_data2 is vendor_data once more, and would be done twice.
     share: Any = document.get("cloud-init")
-    static = document.get("static")
-    if share is None and isinstance(static, dict):
-        share = static.get("cloud-init")
     if share is None or share == "" or share == []:
         return None
     if isinstance(share, str):

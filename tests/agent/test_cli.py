@@ -1,0 +1,245 @@
+"""linklocal-agent as a program: its words, its exit status, and what it costs to ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import Serve
+from ..guests.directory import DirectoryGuest
+from .test_boot import MOTD
+from .test_openstack import INSTANCE
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SCRIPT = "#!/bin/sh\nexit 3\n"
+
+
+def agent(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *map(str, words)],
+        cwd=CHECKOUT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def run(guest: DirectoryGuest, user_data: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return agent("run", "--root", guest.root, "--user-data", "-", *words, stdin=user_data)
+
+
+def record_of(guest: DirectoryGuest, **changes: Any) -> None:
+    """Write a status as an agent would leave it."""
+    record = {
+        "schema": 1, "status": "running", "degraded": False, "detail": "", "datasource": "ec2",
+        "instance_id": "i-1", "stage": "network", "pid": os.getpid(), "started": 1.0,
+        "finished": None, "stages": [], "parts": [], "modules": [], "entries": [], "not_run": [],
+        **changes,
+    }  # fmt: skip
+    guest.write("/run/linklocal/status.json", json.dumps(record).encode())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["fly"],
+        ["run", "--stage", "third"],
+        ["run", "--root"],
+        ["plan", "--colour"],
+        ["status", "extra"],
+        ["validate"],
+    ],
+)
+def test_bad_usage_is_64(words: list[str]) -> None:
+    done = agent(*words)
+
+    assert done.returncode == 64
+    assert done.stderr.startswith("usage: linklocal-agent")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"]])
+def test_help_is_help(words: list[str]) -> None:
+    done = agent(*words)
+
+    assert done.returncode == 0
+    assert "linklocal-agent" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("user_data", "result", "plain", "strict"),
+    [
+        (MOTD, "status: done\n", 0, 0),
+        ("a letter", "status: done, degraded: part-001: refused: user data of no known", 0, 2),
+        ("#cloud-config\ntimezone: No/Where\n", "status: failed: timezone", 1, 1),
+    ],
+)
+def test_the_status_says_how_the_boot_went(
+    guest_root: DirectoryGuest, user_data: str, result: str, plain: int, strict: int
+) -> None:
+    done = run(guest_root, user_data)
+
+    told = agent("status", "--root", guest_root.root)
+    assert done.returncode == plain
+    assert told.stdout.startswith(result)
+    assert told.returncode == plain
+    assert agent("status", "--strict", "--wait", "--root", guest_root.root).returncode == strict
+
+
+def test_a_boot_is_told_as_it_goes_and_in_the_log(guest_root: DirectoryGuest) -> None:
+    done = run(guest_root, MOTD)
+
+    assert "write_files: done" in done.stderr
+    assert done.stdout == "done\n"
+    assert "INFO write_files: done" in guest_root.text("/var/log/linklocal/agent.log")
+    assert guest_root.stat("/var/log/linklocal/agent.log").mode == 0o640
+    assert run(guest_root, MOTD, "--quiet").stderr == ""
+
+
+def test_a_boot_that_has_not_begun_or_is_under_way_is_3(guest_root: DirectoryGuest) -> None:
+    before = agent("status", "--root", guest_root.root)
+    record_of(guest_root)
+    during = agent("status", "--root", guest_root.root)
+
+    assert (before.returncode, before.stdout) == (3, "status: not started\n")
+    assert (during.returncode, during.stdout.splitlines()[:2]) == (
+        3,
+        ["status: running", "stage: network"],
+    )
+
+
+def test_an_agent_that_was_killed_is_not_waited_for(guest_root: DirectoryGuest) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    record_of(guest_root, pid=gone.pid)
+
+    done = agent("status", "--wait", "--root", guest_root.root)
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("status: failed: the agent ended in stage network without a word")
+
+
+def test_waiting_ends_with_the_boot(guest_root: DirectoryGuest) -> None:
+    record_of(guest_root)
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "agent", "status", "--wait", "--root", str(guest_root.root)],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+    )
+
+    run(guest_root, MOTD)
+
+    assert waiting.communicate(timeout=30)[0].startswith(b"status: done\n")
+    assert waiting.returncode == 0
+
+
+def test_the_status_for_programs_is_the_file(guest_root: DirectoryGuest) -> None:
+    run(guest_root, MOTD)
+
+    done = agent("status", "--json", "--root", guest_root.root)
+
+    assert json.loads(done.stdout) == json.loads(guest_root.read("/run/linklocal/status.json"))
+    nothing = agent("status", "--json", "--root", guest_root.path("/none"))
+    assert json.loads(nothing.stdout) == {"schema": 1, "status": "not started"}
+
+
+def test_a_plan_tells_effects_in_order(serve: Serve, guest_root: DirectoryGuest) -> None:
+    before = guest_root.snapshot("/")
+    user_data = MOTD + "- {path: /etc/second, content: hunter2}\n- {path: x}\n"
+    url = serve({**INSTANCE, "user_data": user_data}).guest_url
+
+    text = agent("plan", "--root", guest_root.root, "--metadata-url", url)
+    programs = agent("plan", "--root", guest_root.root, "--metadata-url", url, "--json")
+
+    lines = text.stdout.splitlines()
+    assert [
+        line for line in lines if line.startswith(("write /etc/motd", "write /etc/second"))
+    ] == [
+        "write /etc/motd: 7 bytes, mode 0644, root:root",
+        "write /etc/second: 7 bytes, mode 0644, root:root",
+    ]
+    assert any(line.startswith("  write_files[2]") for line in lines)
+    assert "hunter2" not in text.stdout + programs.stdout
+    answer = json.loads(programs.stdout)
+    assert {"verb": "write", "target": "/etc/motd", "detail": "7 bytes, mode 0644, root:root"} in (
+        answer["effects"]
+    )
+    assert answer["status"]["instance_id"] == INSTANCE["id"]
+    assert guest_root.snapshot("/") == before
+
+
+@pytest.mark.parametrize(
+    ("user_data", "lines", "code"),
+    [
+        (MOTD, [], 0),
+        (SCRIPT, [], 0),
+        ("", ["user data: notice: empty"], 0),
+        ("a letter", ["part-001: refused: user data of no known type"], 1),
+        ("#cloud-config\nruncmds: [ls]\n", ["runcmds: warning: unknown key, nearest is 'run"], 1),
+        (
+            "#cloud-config\nwrite_files:\n- {path: /a, content: hunter2, permissions: rw}\n",
+            ["write_files[0].permissions: refused: expected octal permissions"],
+            1,
+        ),
+        ("#cloud-config\npassword: *hunter2\n", ["part-001: refused: line 2, column 11: "], 1),
+        ("#cloud-config\na: &x [*x]\n", ["part-001: refused: an alias that contains itself"], 1),
+    ],
+)
+def test_user_data_is_checked_without_a_machine(
+    tmp_path: Path, user_data: str, lines: list[str], code: int
+) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(user_data)
+
+    done = agent("validate", path)
+
+    told = done.stdout.splitlines()
+    assert done.returncode == code, done.stdout
+    assert len(told) == len(lines)
+    for line, start in zip(told, lines):
+        assert line.startswith(f"{path}: {start}")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_file_that_is_not_there_is_said() -> None:
+    done = agent("validate", "/no/such/file")
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "linklocal-agent: /no/such/file: No such file or directory\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "never"),
+    [
+        (["status"], ["yaml", "socket", "subprocess", "http.client", "agent.boot"]),
+        (["run"], ["yaml", "socket", "subprocess", "http.client", "email", "ssl", "asyncio"]),
+        (["run", "--user-data", "-"], ["socket", "subprocess", "http.client", "email", "ssl"]),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(
+    guest_root: DirectoryGuest, words: list[str], never: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "agent", *words, "--root", guest_root.root],
+        cwd=CHECKOUT,
+        input=MOTD,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert imported >= {"agent.cli", "argparse"}
+    assert imported.isdisjoint({*never, "logging", "dataclasses", "inspect", "aiohttp"})
