@@ -7,7 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # With CI=true nothing may be skipped, and the slow tier is run too.
 export CI
 
-.PHONY: help demo test lint bench
+.PHONY: help demo test lint roots bench
 .DEFAULT_GOAL := help
 
 help:
@@ -19,13 +19,18 @@ help:
 demo: $(DEMO_VENV)/.made
 	@$(DEMO_VENV)/bin/python -m tests.guests.demo
 
-test: lint
+test: lint roots
 	$(VENV)/bin/python -m pytest -q -n 2 --maxfail=25
 
 lint: $(VENV)/.made
 	$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check && $(VENV)/bin/mypy
 
-bench: $(VENV)/.made
+# Real guests boot over a Debian 12 tree. It is built once, here rather than within a test's time.
+roots: $(VENV)/.made
+	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
+		$(VENV)/bin/python -m tests.guests.roots; fi
+
+bench: $(VENV)/.made roots
 	$(VENV)/bin/python -m tests.benchmarks
 
 .venv/.made: pyproject.toml
