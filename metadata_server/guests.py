@@ -220,7 +220,12 @@ def _request(
     message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
 ) -> GuestRequest:
     """Make a request of what the connection hands over, whose types are aiohttp's own."""
-    return GuestRequest(message, payload, protocol, writer, task, task.get_loop())
+    try:
+        return GuestRequest(message, payload, protocol, writer, task, task.get_loop())
+    except ValueError:
+        # aiohttp 3.8 reads an absolute target's port only here, and would let the connection hang.
+        message = message._replace(path="*", url=type(message.url)("/"))
+        return GuestRequest(message, payload, protocol, writer, task, task.get_loop())
 
 
 def _token_family(method: str, names: Names) -> Family | None:
