@@ -174,7 +174,7 @@ def test_scripts_have_their_turn_once_even_where_they_cannot_run(
     ("key", "words"),
     [
         ("write_file: []", "unknown key, nearest is 'write_files'"),
-        ("packages: [vim]", "not applied by this version"),
+        ("lxd: {}", "not applied by this version"),
         ("chef: {}", "not applied by this version"),
         ("qqqq: 1", "unknown key"),
     ],
