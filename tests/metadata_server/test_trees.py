@@ -20,6 +20,7 @@ from metadata_server.config import read_instances
 from metadata_server.instance import Agency, Instance, Key, Nic, Route
 from metadata_server.network_data import network_data
 from metadata_server.paths import read_path, resolve
+from metadata_server.reference import page
 from metadata_server.secret import Secret
 from metadata_server.tree import Directory, Leaf, listing
 
@@ -605,3 +606,9 @@ def test_an_extra_path_stands_in_the_place_of_what_was_there() -> None:
     assert action == Leaf(b"stop")
     assert isinstance(interface, Directory)
     assert {"ipv6-prefix", "device-number"} < set(interface.children)
+
+
+def test_the_reference_page_is_what_the_tables_say() -> None:
+    written = (DATA.parents[2] / "docs" / "metadata-paths.md").read_text()
+
+    assert written == page(), "make it anew: python -m metadata_server.reference"
