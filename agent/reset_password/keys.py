@@ -84,7 +84,7 @@ class Resets:
         self._state = state
         kept = _load(state, RESETS)
         try:
-            entries = [Entry(**entry) for entry in kept["resets"]] if kept else []
+            entries = [] if kept is None else [Entry(**entry) for entry in kept["resets"]]
         except (TypeError, KeyError):
             raise HostError(f"{state.path}/{RESETS}: cannot be understood") from None
         self._entries = {entry.id: entry for entry in entries}

@@ -1,0 +1,405 @@
+"""What the daemon keeps and what it applies: identity, boot key, marks, accounts, settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import ConfigError, HostError
+from agent.reset_password.apply import Machine, Outcome, apply, scheme_of, schemes
+from agent.reset_password.keys import (
+    RESETS_KEPT,
+    Entry,
+    Resets,
+    load_boot,
+    load_identity,
+    pin_server,
+    pinned_server,
+)
+from agent.reset_password.private import PrivateDirectory
+from agent.reset_password.protocol import Order
+from agent.reset_password.settings import METADATA_URL, Settings, read
+from agent.secret import Secret
+
+OLD = "$6$oldsalt$" + "a" * 86
+NEW = "$6$newsalt$" + "b" * 86
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> PrivateDirectory:
+    return PrivateDirectory(str(tmp_path / "state"), mode=0o700)
+
+
+# Identity and boot
+
+
+def test_an_identity_stays_until_the_instance_is_another(state: PrivateDirectory) -> None:
+    first, made = load_identity(state, "one")
+    again, made_again = load_identity(state, "one")
+    other, made_other = load_identity(state, "two")
+    back, _ = load_identity(state, "one")
+
+    assert (made, made_again, made_other) == (True, False, True)
+    assert first.public == again.public
+    assert len({first.public, other.public, back.public}) == 3
+
+
+def test_a_boot_key_stays_until_the_boot_is_over(tmp_path: Path) -> None:
+    run = PrivateDirectory(str(tmp_path / "run"), mode=0o755)
+    first, again = load_boot(run), load_boot(run)
+    (tmp_path / "run/resetd-boot.json").unlink()
+    later = load_boot(run)
+
+    assert (first.boot, first.public) == (again.boot, again.public)
+    assert first.boot != later.boot
+    assert first.public != later.public
+
+
+def test_a_run_directory_that_outlived_its_boot_gives_a_new_key(tmp_path: Path) -> None:
+    run = PrivateDirectory(str(tmp_path / "run"), mode=0o755)
+    first = load_boot(run)
+    path = tmp_path / "run/resetd-boot.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "boot_id": "an earlier one"}))
+
+    assert load_boot(run).boot != first.boot
+
+
+def test_the_servers_key_is_kept(state: PrivateDirectory) -> None:
+    assert pinned_server(state) is None
+    pin_server(state, b"s" * 32)
+    assert pinned_server(state) == b"s" * 32
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "[]", "{}", '{"instance": "one"}', '{"instance": "one", "identity": "00"}'],
+)
+def test_a_damaged_identity_is_never_replaced_by_a_guess(
+    state: PrivateDirectory, text: str
+) -> None:
+    state.write("identity.json", text.encode())
+    if text == "{}":
+        # No instance is another instance.
+        assert load_identity(state, "one")[1]
+        return
+    with pytest.raises(HostError, match="identity"):
+        load_identity(state, "one")
+    assert state.read("identity.json") == text.encode()
+
+
+# Files
+
+
+def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(0o700)
+    (tmp_path / "link").symlink_to("real")
+
+    with pytest.raises(HostError, match="expected a directory and no link"):
+        PrivateDirectory(str(tmp_path / "link"), mode=0o700)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_directory_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(mode)
+
+    with pytest.raises(HostError, match="only its owner"):
+        PrivateDirectory(str(tmp_path / "open"), mode=0o700)
+
+
+def test_a_file_in_the_way_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(HostError):
+        PrivateDirectory(str(tmp_path / "file"), mode=0o700)
+
+
+def test_a_file_that_is_a_link_or_open_to_others_is_refused(
+    state: PrivateDirectory, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").write_text("{}")
+    (tmp_path / "state/link.json").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "state/open.json").write_text("{}")
+    os.mkfifo(tmp_path / "state/pipe.json", 0o600)
+
+    for name in ("link.json", "open.json", "pipe.json"):
+        with pytest.raises(HostError):
+            state.read(name)
+
+
+def test_a_link_planted_where_a_file_is_written_is_not_followed(
+    state: PrivateDirectory, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    for name in ("keys.json", ".keys.json.new"):
+        (tmp_path / "state" / name).symlink_to(victim)
+
+    state.write("keys.json", b"secret")
+
+    assert victim.read_text() == "as it was"
+    assert state.read("keys.json") == b"secret"
+    assert (tmp_path / "state/keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_only_one_holds_the_lock(state: PrivateDirectory) -> None:
+    first = state.lock("lock")
+    second = state.lock("lock")
+    assert first is not None
+    os.close(first)
+
+    assert second is None
+    assert state.lock("lock") is not None
+
+
+# Resets
+
+
+def test_resets_are_kept_over_a_restart_and_bounded(state: PrivateDirectory) -> None:
+    resets = Resets(state)
+    for number in range(RESETS_KEPT + 10):
+        resets.put(Entry(str(number), "", "applied", "", True))
+    resets.put(Entry("last", "digest"))
+    again = Resets(state)
+
+    assert again.get("0") is None
+    assert again.get("last") == Entry("last", "digest")
+    assert again.newest() == Entry("last", "digest")
+    assert again.unacknowledged() == ()
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "{}", '{"resets": [{}]}', '{"resets": [{"x": 1}]}'])
+def test_a_damaged_history_is_not_taken_for_an_empty_one(
+    state: PrivateDirectory, text: str
+) -> None:
+    state.write("resets.json", text.encode())
+
+    with pytest.raises(HostError, match="cannot be understood"):
+        Resets(state)
+
+
+# Applying
+
+
+class Accounts:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "etc").mkdir(parents=True)
+        (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nmax:x:1:1::/:/bin/sh\n")
+        self.set("*")
+
+    def set(self, field: str) -> None:
+        (self.root / "etc/shadow").write_text(f"root:{field}:1:0:99999:7:::\nmax:{OLD}:1:::::\n")
+
+    @property
+    def field(self) -> str:
+        return (self.root / "etc/shadow").read_text().split(":")[1]
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Accounts:
+    return Accounts(tmp_path / "root")
+
+
+def order(**changes: Any) -> Order:
+    whole = Order("id", "root", Secret(NEW.encode()), False, False, False, 900)
+    return whole._replace(**changes)
+
+
+def applied(
+    accounts: Accounts, state: PrivateDirectory, wish: Order, seconds: float = 0.0
+) -> Outcome:
+    machine = Machine(str(accounts.root))
+    return apply(wish, machine, Resets(state), ("root", "gone", "max\n"), lambda: seconds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "seconds", "code"),
+    [
+        ({"user": "max"}, "*", 0, "user-not-allowed"),
+        ({"user": "max\n"}, "*", 0, "user-not-allowed"),
+        ({"user": "root\nmax"}, "*", 0, "user-not-allowed"),
+        ({"user": "root:x"}, "*", 0, "user-not-allowed"),
+        ({"user": ""}, "*", 0, "user-not-allowed"),
+        ({"user": "gone"}, "*", 0, "no-such-user"),
+        ({"hash": Secret(b"")}, "*", 0, "bad-hash"),
+        ({"hash": Secret(b"plain text")}, "*", 0, "bad-hash"),
+        ({"hash": Secret(NEW.encode() + b"\n")}, "*", 0, "bad-hash"),
+        ({"hash": Secret(NEW.encode() + b":0:\nevil::")}, "*", 0, "bad-hash"),
+        ({"hash": Secret(b"!" + NEW.encode())}, "*", 0, "bad-hash"),
+        ({"hash": Secret(NEW.encode()[:-1])}, "*", 0, "bad-hash"),
+        ({}, "!" + OLD, 0, "locked"),
+        ({}, "!!" + OLD, 0, "locked"),
+        ({}, "*", 900, "expired"),
+        ({}, "*", 10**9, "expired"),
+    ],
+)
+def test_a_reset_that_must_not_be_applied_is_rejected_with_its_word(
+    accounts: Accounts,
+    state: PrivateDirectory,
+    changes: dict[str, Any],
+    field: str,
+    seconds: float,
+    code: str,
+) -> None:
+    accounts.set(field)
+
+    first = applied(accounts, state, order(**changes), seconds)
+    again = applied(accounts, state, order())
+
+    assert first == Outcome("rejected", code)
+    # What once ended has ended: the same id never gets a second chance.
+    assert again == first
+    assert accounts.field == field
+
+
+def mark(state: PrivateDirectory, field: str) -> None:
+    Resets(state).put(Entry("id", hashlib.sha256(field.encode()).hexdigest()))
+
+
+def test_a_mark_and_the_hash_in_place_mean_that_it_was_done(
+    accounts: Accounts, state: PrivateDirectory
+) -> None:
+    mark(state, "*")
+    accounts.set(NEW)
+
+    assert applied(accounts, state, order()) == Outcome("applied")
+
+
+def test_a_mark_and_another_field_mean_that_it_was_changed_since(
+    accounts: Accounts, state: PrivateDirectory
+) -> None:
+    mark(state, "*")
+    accounts.set(OLD)
+
+    assert applied(accounts, state, order()) == Outcome("rejected", "changed-since")
+    assert accounts.field == OLD
+
+
+def test_account_files_that_cannot_be_read_are_a_failure_of_the_machine(
+    accounts: Accounts, state: PrivateDirectory
+) -> None:
+    (accounts.root / "etc/shadow").unlink()
+
+    assert applied(accounts, state, order()) == Outcome("failed", "machine")
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="chpasswd needs root")
+
+
+@needs_root
+@pytest.mark.parametrize("before", ["*", "!", "!!", "!*", "", OLD])
+def test_a_reset_is_set_and_read_again(
+    accounts: Accounts, state: PrivateDirectory, before: str
+) -> None:
+    accounts.set(before)
+
+    assert applied(accounts, state, order(), 899.9) == Outcome("applied")
+    assert accounts.field == NEW
+    assert Resets(state).get("id") == Entry(
+        "id", hashlib.sha256(before.encode()).hexdigest(), "applied"
+    )
+
+
+@needs_root
+def test_a_mark_and_the_old_field_mean_that_it_is_still_to_be_done(
+    accounts: Accounts, state: PrivateDirectory
+) -> None:
+    mark(state, "*")
+
+    assert applied(accounts, state, order()) == Outcome("applied")
+    assert accounts.field == NEW
+
+
+@needs_root
+def test_a_confirmed_reset_that_comes_again_is_acknowledged_again_and_not_applied(
+    accounts: Accounts, state: PrivateDirectory
+) -> None:
+    applied(accounts, state, order())
+    entry = Resets(state).get("id")
+    assert entry is not None
+    Resets(state).put(entry._replace(acknowledged=True))
+    accounts.set(OLD)
+
+    assert applied(accounts, state, order()) == Outcome("applied")
+    assert accounts.field == OLD
+    assert [entry.id for entry in Resets(state).unacknowledged()] == ["id"]
+
+
+def test_this_machines_schemes_are_told() -> None:
+    assert {"sha512", "sha256"} <= set(schemes())
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        (NEW, "sha512"),
+        ("$6$rounds=656000$salt$" + "." * 86, "sha512"),
+        ("$5$salt$" + "/" * 43, "sha256"),
+        ("$y$j9T$salt$" + "0" * 43, "yescrypt"),
+        ("$2b$12$" + "e" * 53, "bcrypt"),
+        ("$2b$03$" + "e" * 53, None),
+        ("$6$$" + "a" * 86, None),
+        ("$6$rounds=999$salt$" + "a" * 86, None),
+        ("$1$salt$" + "a" * 22, None),
+        ("$6$salt$" + "a" * 85 + "\0", None),
+    ],
+)
+def test_the_grammar_of_hashes_is_exact(text: str, scheme: str | None) -> None:
+    assert scheme_of(text.encode()) == scheme
+
+
+# Settings
+
+
+def configured(root: Path, text: str) -> Settings:
+    (root / "etc/linklocal").mkdir(parents=True)
+    (root / "etc/linklocal/agent.yaml").write_text(text)
+    return read(str(root))
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("", Settings()),
+        ("default_user: max", Settings(users=("root", "max"))),
+        ("metadata_urls: ['http://1.2.3.4']", Settings(metadata_url="http://1.2.3.4")),
+        ("strict: true\ncloud_config: {}", Settings()),
+        ("reset_password: {users: [max]}", Settings(users=("max",))),
+        (
+            f"reset_password: {{server_key: '{'0a' * 32}', token_file: /t}}",
+            Settings(server_key="0a" * 32, token_file="/t"),
+        ),
+    ],
+)
+def test_settings_come_from_the_agents_file(tmp_path: Path, text: str, settings: Settings) -> None:
+    assert configured(tmp_path, text) == settings
+
+
+def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
+    assert read(str(tmp_path)) == Settings(metadata_url=METADATA_URL, users=("root",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "expected YAML"),
+        ("- a", "expected a mapping"),
+        ("reset_password: yes", "expected a mapping"),
+        ("reset_password: {sever_key: x}", "unknown key 'sever_key'"),
+        ("reset_password: {server_key: x}", "64 lower-case hexadecimal digits"),
+        ("reset_password: {users: {a: b}}", "expected a list of words"),
+        ("reset_password: {token_file: [x]}", "expected text"),
+        ("metadata_urls: 7", "expected a list of words"),
+    ],
+)
+def test_settings_that_cannot_be_trusted_stop_the_daemon(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        configured(tmp_path, text)
