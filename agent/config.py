@@ -33,6 +33,8 @@ class AgentConfig(NamedTuple):
     """Refuse a section with unknown keys or malformed items instead of applying the rest."""
     cloud_config: Mapping[str, Any] = {}
     """Cloud-config that lies under that of vendor and user."""
+    reset_password: Mapping[str, Any] = {}
+    """The reset daemon's own keys, which it reads itself."""
 
 
 # By ID of os-release; `ID_LIKE` is asked after it.
