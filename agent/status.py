@@ -132,13 +132,18 @@ class Status:
 
     def write(self) -> None:
         """Put the file in place."""
-        self.record["entries"] = [*self._kept, *map(_plain, self.report.entries)]
+        self.record["entries"] = self._entries()
         self.record["not_run"] = list(self._host.not_run)
         text = json.dumps(self.record, separators=(",", ":"))
         self._host.write(PATH, text.encode() + b"\n", mode=0o644)
 
+    def _entries(self) -> list[Record]:
+        # Each process of a boot in stages reads the configuration, and finds the same in it.
+        new = [row for row in map(_plain, self.report.entries) if row not in self._kept]
+        return [*self._kept, *new]
+
     def _finish(self, failure: str) -> None:
-        self.record["entries"] = [*self._kept, *map(_plain, self.report.entries)]
+        self.record["entries"] = self._entries()
         failed = [row for row in self.record["modules"] if row["result"] == "failed"]
         bad = troubles(self.record)
         self.record["finished"] = round(self._clock(), 3)

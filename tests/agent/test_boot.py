@@ -298,7 +298,7 @@ def test_the_second_address_is_asked_when_the_first_is_silent(
 def test_stages_may_be_processes_of_their_own(serve: Serve, guest_root: DirectoryGuest) -> None:
     user_data = MOTD + "timezone: Etc/UTC\nqqqq: 1\n"
     url = serve({**INSTANCE, "vendor_data": {}, "user_data": user_data}).guest_url
-    settings = f"datasource: openstack\nmetadata_urls: ['{url}']\n".encode()
+    settings = f"datasource: openstack\nmetadata_urls: ['{url}']\ncolour: red\n".encode()
     guest_root.write("/etc/linklocal/agent.yaml", settings)
     guest_root.write("/usr/share/zoneinfo/Etc/UTC", b"TZif2")
 
@@ -307,7 +307,7 @@ def test_stages_may_be_processes_of_their_own(serve: Serve, guest_root: Director
     between = told(guest_root)
     kept = guest_root.stat("/run/linklocal/agent/instance.json").mode
     # From here on nobody needs the service any more.
-    guest_root.write("/etc/linklocal/agent.yaml", b"datasource: openstack\ndeadline: 0.1\n")
+    guest_root.write("/etc/linklocal/agent.yaml", b"datasource: openstack\ncolour: red\n")
     start(guest_root, Wishes(stages=(Stage.CONFIG,)))
     start(guest_root, Wishes(stages=(Stage.FINAL,)))
 
@@ -318,7 +318,7 @@ def test_stages_may_be_processes_of_their_own(serve: Serve, guest_root: Director
     assert [row["name"] for row in record["stages"]] == ["local", "network", "config", "final"]
     assert (record["status"], record["instance_id"]) == ("done", ID)
     assert len(record["parts"]) == 1
-    assert [entry["place"] for entry in record["entries"]] == ["qqqq"]
+    assert [entry["result"] for entry in record["entries"]] == ["warning", "warning"]
     assert modules(record)["write_files"] == modules(record)["timezone"] == "done"
 
 
