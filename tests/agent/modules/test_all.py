@@ -33,6 +33,7 @@ ssh_pwauth: true
 chpasswd: {users: [{name: root, password: '$6$salt$hash'}]}
 """,
     "timezone": "timezone: Europe/Berlin",
+    "packages": "package_update: false",
     "write_files_deferred": "write_files: [{path: /etc/c, content: hello, defer: true}]",
     "scripts": "",
     "runcmd": "runcmd: ['echo hello']",

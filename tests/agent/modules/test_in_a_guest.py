@@ -181,3 +181,25 @@ def test_commands_and_their_numbers(booted: Booted) -> None:
     assert found == [("refused", "runcmd[0]"), ("failed", "runcmd[1]")]
     assert booted.guest.text("/root/id") == "i-1\n"
     assert booted.guest.exists("/root/x y")
+
+
+def test_packages_come_from_a_repository_and_a_missing_one_is_named(booted: Booted) -> None:
+    guest = booted.guest
+    guest.sh("""
+        mkdir -p /repo/p/DEBIAN && cd /repo
+        printf 'Package: hello-there\\nVersion: 1.0\\nArchitecture: all\\n' > p/DEBIAN/control
+        printf 'Maintainer: a <a@b.c>\\nDescription: x\\n' >> p/DEBIAN/control
+        dpkg-deb -b p hello-there_1.0_all.deb
+        cat p/DEBIAN/control > Packages
+        printf 'Filename: ./hello-there_1.0_all.deb\\nSize: %s\\nSHA256: %s\\n' \\
+            $(stat -c %s *.deb) $(sha256sum *.deb | cut -d' ' -f1) >> Packages
+        rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+        echo 'deb [trusted=yes] file:/repo ./' > /etc/apt/sources.list
+    """)
+
+    found = booted.entries("packages: [no-such-package, [hello-there, '1.0']]")
+
+    assert found == [("failed", "packages[0]")]
+    assert guest.sh("dpkg-query -W -f '${Status}' hello-there") == "install ok installed"
+    scripts = "/var/lib/linklocal/agent/instances/i-1/scripts"
+    assert guest.stat(f"{scripts}/packages.output").mode == 0o600
