@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
+from .huawei import served_agency
 from .instance import Instance, Nic
 from .tree import SLOT, TEXT, Branch, Directory, Entry, Leaf, Live, Node, Value, build
 
@@ -178,15 +179,16 @@ def _tags(instance: Instance) -> Directory | None:
 
 
 def _role(instance: Instance) -> Directory | None:
-    agency = instance.agency
+    agency = served_agency(instance)
     return Directory({agency.name: Live("role", TEXT)}) if agency else None
 
 
 def _profile(instance: Instance) -> Live | None:
     """Who the role is; the template wants the time of its last credentials."""
-    if instance.agency is None:
+    agency = served_agency(instance)
+    if agency is None:
         return None
-    name = instance.agency.name
+    name = agency.name
     digits = hashlib.sha256(f"{instance.project_id}/{name}".encode()).hexdigest()[:DIGITS]
     document = {
         "Code": "Success",

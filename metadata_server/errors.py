@@ -23,6 +23,14 @@ class BadRequest(RequestError):
     status = 400
 
 
+class InvalidDocument(BadRequest):
+    """A document with mistakes: *problems* is (JSON pointer, text) for each."""
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        super().__init__("; ".join(text for _, text in problems))
+        self.problems = problems
+
+
 class Unauthorized(RequestError):
     status = 401
 
@@ -47,5 +55,13 @@ class Conflict(RequestError):
     status = 409
 
 
+class PreconditionFailed(RequestError):
+    status = 412
+
+
 class TooLarge(RequestError):
     status = 413
+
+
+class ServiceUnavailable(RequestError):
+    status = 503

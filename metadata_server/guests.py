@@ -22,6 +22,7 @@ from . import ec2, huawei, openstack
 from .errors import BadRequest, Forbidden, NotFound, RequestError, RequestTimeout, Unauthorized
 from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, identify
 from .instance import Instance
+from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
 from .paths import EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
 from .rendered import Answer, Rendered
@@ -76,6 +77,7 @@ class Guests:
         self._hosts = Hosts(hosts)
         self._mailbox = Mailbox(store)
         self._access_key = store.key("access-keys")
+        self._issuer = Issuer(now=now)
         self._rendered = Rendered()
 
     def server(
@@ -182,11 +184,15 @@ class Guests:
         if node.kind == "seeded":
             body = node.filled(base64.b64encode(os.urandom(SEED_SIZE)))
         else:
-            body = self._credentials(instance, node)
+            body = await self._credentials(instance, node)
         return Reply(Answer(200, body, node.content_type))
 
-    def _credentials(self, instance: Instance, node: Live) -> bytes:
-        pair = huawei.credentials(self._access_key, instance, self._now())
+    async def _credentials(self, instance: Instance, node: Live) -> bytes:
+        command = instance.agency.credentials_command if instance.agency else ()
+        if command:
+            pair = await self._issuer.credentials(instance, command)
+        else:
+            pair = huawei.credentials(self._access_key, instance, self._now())
         if node.kind == "securitykey":
             return huawei.security_key(pair)
         if node.kind == "role":

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from string import ascii_letters, ascii_uppercase, digits
 from typing import Final, NamedTuple
 
-from .instance import Instance
+from .instance import Agency, Instance
 from .secret import Secret
 from .tree import JSON, Entry, Live
 
@@ -26,8 +26,18 @@ NO_AGENCY: Final = "Please configure Cloud Service Agency first"
 """SDKs look for this sentence to tell a missing agency from a bad token."""
 
 
+def served_agency(instance: Instance) -> Agency | None:
+    """Return the agency whose credentials the instance may have.
+
+    An instance that stands for everybody who asks never has real ones.
+    """
+    agency = instance.agency
+    real = agency is not None and bool(agency.credentials_command)
+    return None if real and instance.identify.default else agency
+
+
 def _security_key(instance: Instance, version: str) -> Live | None:
-    return Live("securitykey", JSON) if instance.agency else None
+    return Live("securitykey", JSON) if served_agency(instance) else None
 
 
 EXTENSIONS: Final = (

@@ -43,7 +43,8 @@ Below each version:
 
 | PUT | Lifetime header, in seconds | Header to show the token in |
 |---|---|---|
-| `/latest/api/token` | `{EC2.ttl_header}`: {EC2.shortest} to {LONGEST}, required | `{EC2.token_header}` |
+| `/latest/api/token` | `{EC2.ttl_header}`: {EC2.shortest} to {LONGEST}, required \
+| `{EC2.token_header}` |
 | `/meta-data/latest/api/token` | `{HUAWEI.ttl_header}`: {HUAWEI.shortest} to {LONGEST}, \
 {HUAWEI.default} without it | `{HUAWEI.token_header}` |
 
@@ -65,7 +66,8 @@ A request with `X-Forwarded-For` gets no token.
 |---|---|
 | 400 | a token's lifetime is missing or out of its range, a password is too long, \
 a trusted proxy's headers are not complete |
-| 401 | a token is not valid, or there is none and one is required; `securitykey` without an agency |
+| 401 | a token is not valid, or there is none and one is required; \
+`securitykey` without an agency |
 | 403 | the endpoint is switched off; a token for a forwarded request; a Host header that is no \
 address, `localhost` or configured name; a proxy's signature is wrong |
 | 404 | there is no such path, or no such guest |

@@ -6,18 +6,20 @@ import asyncio
 import hmac
 import json
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metadata_server import huawei, mailbox
 from metadata_server.errors import ServerError
 from metadata_server.identify import Hosts
-from metadata_server.instance import Identify, Instance
+from metadata_server.instance import Agency, Identify, Instance
 from metadata_server.rendered import Rendered
 from metadata_server.secret import Secret
 from metadata_server.store import Store
@@ -617,3 +619,71 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> Non
     with pytest.raises(ServerError, match="expected mode 0600"):
         store.key("k")
     store.close()
+
+
+# An issuer of real access keys
+
+ISSUER = """
+import json, os, sys
+with open(sys.argv[1], "a") as calls:
+    calls.write(os.environ["LINKLOCAL_INSTANCE_ID"] + os.environ["LINKLOCAL_AGENCY"] + "\\n")
+print(json.dumps({"access": "AK", "secret": "SK", "securitytoken": "T", "expires_at": sys.argv[2]}))
+"""
+
+
+def with_issuer(*command: str, **changes: Any) -> Instance:
+    return replace(FULL, agency=Agency("my-agency", (sys.executable, "-c", *command)), **changes)
+
+
+async def test_an_issuers_pair_is_kept_until_ten_minutes_before_its_end(tmp_path: Path) -> None:
+    clock = [datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()]
+    calls = tmp_path / "calls"
+    instance = with_issuer(ISSUER, str(calls), "2026-01-01T01:00:00.000000Z")
+    async with listening(instance, now=lambda: clock[0]) as side:
+
+        async def read() -> dict[str, str]:
+            answer = await side.ask("/openstack/latest/securitykey")
+            return dict(json.loads(answer.body)["credential"])
+
+        first, second = await asyncio.gather(read(), read())
+        role = await side.ask("/latest/meta-data/iam/security-credentials/my-agency")
+        clock[0] += 2999
+        kept = await read()
+        once = calls.read_text()
+        clock[0] += 1
+        await read()
+
+    assert first == second == kept
+    assert first["expires_at"] == "2026-01-01T01:00:00.000000Z"
+    assert (first["access"], json.loads(role.body)["SecretAccessKey"]) == ("AK", "SK")
+    assert once == f"{FULL.id}my-agency\n"
+    assert calls.read_text() == once * 2
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "raise SystemExit(3)",
+        "print('hunter2')",
+        "print('[]')",
+        "print('{\"access\": 1}')",
+        'print(\'{"credential": {"access": "hunter2"}}\')',
+        "print('x' * 100000)",
+    ],
+)
+async def test_a_failing_issuer_is_503_and_nothing_it_says_is_told(
+    program: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(with_issuer(program)) as side:
+        answer = await side.ask("/openstack/latest/securitykey")
+
+    assert answer.status == 503
+    assert "credentials_command of instance" in caplog.text
+    assert "hunter2" not in caplog.text + answer.text
+
+
+async def test_an_instance_that_anyone_is_gets_no_real_keys() -> None:
+    instance = with_issuer(ISSUER, identify=Identify(default=True))
+    async with listening(instance) as side:
+        assert (await side.ask("/openstack/latest/securitykey")).status == 401
+        assert (await side.ask("/latest/meta-data/iam/")).status == 404
