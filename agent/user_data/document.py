@@ -52,7 +52,7 @@ def parse(content: bytes, place: str) -> tuple[Any, tuple[str, ...]]:
         raise ConfigError(f"{place}: a character that YAML does not allow") from None
     except RecursionError:
         raise ConfigError(f"{place}: nested too deeply") from None
-    except (ValueError, TypeError, LookupError, OverflowError):
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError):
         # A scalar that looks like a number or a date and is none, such as 2026-99-99.
         raise ConfigError(f"{place}: a value that is not what its form says") from None
 

@@ -32,6 +32,7 @@ LETTERS = tuple(zip("abcdef", "bcdefg"))
         (f"a: {SECRET}\0", "line|a character that YAML does not allow"),
         (f"a: 2026-99-99 # {SECRET}", "a value that is not what its form says"),
         (f"a: !!int {SECRET}", "a value that is not what its form says"),
+        (f"a: !!timestamp {SECRET}", "a value that is not what its form says"),
         (f"{{[{SECRET}]: a}}", "line 1"),
         (f"a: 1\n---\nb: {SECRET}", "line 2"),
         ("a: &a [*a]", "an alias that contains itself"),
