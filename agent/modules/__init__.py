@@ -36,6 +36,7 @@ NAMES = (
         always=True,
     ),
     Name("hosts", Stage.NETWORK, ("manage_etc_hosts",)),
+    Name("ca_certs", Stage.NETWORK, ("ca_certs",)),
     Name("users_groups", Stage.NETWORK, ("groups", "users", "user"), always=True),
     Name(
         "ssh",
@@ -55,6 +56,7 @@ NAMES = (
         always=True,
     ),
     Name("set_passwords", Stage.NETWORK, ("password", "chpasswd", "ssh_pwauth")),
+    Name("locale", Stage.CONFIG, ("locale", "locale_configfile")),
     Name("timezone", Stage.CONFIG, ("timezone",)),
     Name(
         "packages",
@@ -125,14 +127,11 @@ NOT_YET = frozenset(
     {
         "apt",
         "authkey_hash",
-        "ca_certs",
         "device_aliases",
         "disk_setup",
         "fs_setup",
         "growpart",
         "keyboard",
-        "locale",
-        "locale_configfile",
         "manage_resolv_conf",
         "mount_default_fields",
         "mounts",

@@ -29,6 +29,13 @@ class Family(NamedTuple):
     """The host name is the full one when there is one."""
     timezone_file: Optional[str]
     """A file that names the zone, beside /etc/localtime."""
+    locale_file: str
+    locale_line: str
+    """The line of that file; {locale} becomes the locale."""
+    trust_directory: str
+    """Where certificates that are trusted here are put."""
+    trust_command: tuple[str, ...]
+    """What makes them trusted."""
 
 
 DEBIAN = Family(
@@ -62,6 +69,10 @@ ff02::2 ip6-allrouters
 """,
     prefers_fqdn=False,
     timezone_file="/etc/timezone",
+    locale_file="/etc/default/locale",
+    locale_line="LANG={locale}",
+    trust_directory="/usr/local/share/ca-certificates",
+    trust_command=("update-ca-certificates",),
 )
 
 RHEL = Family(
@@ -87,6 +98,10 @@ RHEL = Family(
 """,
     prefers_fqdn=True,
     timezone_file=None,
+    locale_file="/etc/locale.conf",
+    locale_line="LANG={locale}",
+    trust_directory="/etc/pki/ca-trust/source/anchors",
+    trust_command=("update-ca-trust", "extract"),
 )
 
 SUSE = Family(
@@ -112,6 +127,10 @@ ff02::3 ipv6-allhosts
 """,
     prefers_fqdn=False,
     timezone_file=None,
+    locale_file="/etc/locale.conf",
+    locale_line="LANG={locale}",
+    trust_directory="/etc/pki/trust/anchors",
+    trust_command=("update-ca-certificates",),
 )
 
 ALPINE = Family(
@@ -132,6 +151,10 @@ ALPINE = Family(
 """,
     prefers_fqdn=False,
     timezone_file="/etc/timezone",
+    locale_file="/etc/profile.d/50-linklocal-locale.sh",
+    locale_line="export LANG={locale}",
+    trust_directory="/usr/local/share/ca-certificates",
+    trust_command=("update-ca-certificates",),
 )
 
 FAMILIES = (DEBIAN, RHEL, SUSE, ALPINE)

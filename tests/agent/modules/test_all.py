@@ -19,6 +19,10 @@ DOCUMENTS = {
     "write_files": "write_files: [{path: /etc/a/b, content: hello, permissions: '0600'}]",
     "hostname": "hostname: web-1",
     "hosts": "manage_etc_hosts: true",
+    "ca_certs": """
+ca_certs: {trusted: ["-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----"]}
+""",
+    "locale": "locale: C.UTF-8",
     "users_groups": f"""
 groups: [admins, {{staff: [alice, root]}}]
 users:

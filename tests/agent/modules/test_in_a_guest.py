@@ -203,3 +203,20 @@ def test_packages_come_from_a_repository_and_a_missing_one_is_named(booted: Boot
     assert guest.sh("dpkg-query -W -f '${Status}' hello-there") == "install ok installed"
     scripts = "/var/lib/linklocal/agent/instances/i-1/scripts"
     assert guest.stat(f"{scripts}/packages.output").mode == 0o600
+
+
+def test_a_locale_is_made_and_programs_find_it(booted: Booted) -> None:
+    assert booted.entries("locale: de_DE.UTF-8") == []
+
+    assert booted.guest.sh("LC_ALL=de_DE.UTF-8 locale charmap").strip() == "UTF-8"
+    assert "LANG=de_DE.UTF-8" in booted.guest.text("/etc/default/locale").splitlines()
+
+
+def test_a_certificate_is_trusted(booted: Booted) -> None:
+    guest = booted.guest
+    guest.sh("cd /root; openssl req -x509 -newkey ed25519 -nodes -subj /CN=ours -out c -keyout k")
+    lines = "".join(f"      {line}\n" for line in guest.text("/root/c").splitlines())
+
+    assert booted.entries(f"ca_certs:\n  trusted:\n  - |\n{lines}") == []
+
+    guest.sh("openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt /root/c")
