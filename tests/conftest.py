@@ -36,11 +36,25 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     """Turn a skip into a failure in CI: a suite that skips there has not been run anywhere."""
     outcome = yield
     report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]  # pluggy's result
-    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
-        reason = str(call.excinfo.value) if call.excinfo else str(report.longrepr)
-        if not reason.endswith(MAY_SKIP_IN_CI):
-            report.outcome = "failed"
-            report.longrepr = f"{item.nodeid}: skipped in CI: {reason}"
+    if not hasattr(report, "wasxfail"):
+        refuse_skip(report, str(call.excinfo.value) if call.excinfo else "")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """The same for a whole file that is skipped while it is read."""
+    outcome = yield
+    refuse_skip(outcome.get_result(), "")  # type: ignore[attr-defined]  # pluggy's result
+
+
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport, reason: str) -> None:
+    """Make *report* a failure when it is a skip, this is CI, and CI may not skip for it."""
+    if not IN_CI or not report.skipped:
+        return
+    words = reason or str(report.longrepr)
+    if not words.rstrip("')").endswith(MAY_SKIP_IN_CI):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: skipped in CI: {words}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

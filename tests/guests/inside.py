@@ -101,6 +101,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "chmod": os.chmod,
     "chown": os.chown,
     "kill": os.kill,
+    "umask": os.umask,  # That of every program started from then on.
 }
 
 libc = ctypes.CDLL(None, use_errno=True)
