@@ -57,6 +57,7 @@ NAMES = (
     ),
     Name("set_passwords", Stage.NETWORK, ("password", "chpasswd", "ssh_pwauth")),
     Name("locale", Stage.CONFIG, ("locale", "locale_configfile")),
+    Name("ntp", Stage.CONFIG, ("ntp",)),
     Name("timezone", Stage.CONFIG, ("timezone",)),
     Name(
         "packages",
@@ -136,7 +137,6 @@ NOT_YET = frozenset(
         "mount_default_fields",
         "mounts",
         "no_ssh_fingerprints",
-        "ntp",
         "package_reboot_if_required",
         "phone_home",
         "power_state",
