@@ -6,7 +6,7 @@ class ServerError(Exception):
 
 
 class ConfigError(ServerError):
-    """The operator's configuration; *problems* has one line for each mistake, file and line first."""
+    """The operator's configuration; *problems* has a line for each mistake, file and line first."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
