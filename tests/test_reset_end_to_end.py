@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from metadata_server.config import load
@@ -378,6 +379,108 @@ async def test_a_server_that_went_away_in_between_gets_its_acknowledgement(
 
     assert done.state == "applied"
     assert machine.shadow["root"][0] == made.reveal().decode()
+
+
+class ServerProcess:
+    """The server as a process of its own, to be killed, and its control plane."""
+
+    def __init__(self, directory: Path) -> None:
+        self.config = directory / "process.yaml"
+        self.tokens = directory / "tokens"
+        self.tokens.touch(0o600)
+        self.tokens.write_text("operator-token-of-the-tests-0123456789\n")
+        self.written: dict[str, Any] = {
+            "listen": ["127.0.0.1:0"],
+            "control": {"listen": "127.0.0.1:0", "tokens_file": str(self.tokens)},
+            "state": str(directory / "process-state"),
+            "instances": [{"id": ID, "identify": {"addresses": ["127.0.0.1"]}}],
+        }
+
+    async def start(self) -> None:
+        self.config.touch(0o600)
+        self.config.write_text(json.dumps(self.written))
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "metadata_server",
+            "--config",
+            str(self.config),
+            cwd=REPOSITORY,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert self.process.stdout is not None
+        self.guest_url, self.control_url = [
+            (await asyncio.wait_for(self.process.stdout.readline(), 30)).split()[-1].decode()
+            for _ in range(2)
+        ]
+        # It comes back where its guests know it.
+        self.written["listen"] = [self.guest_url.removeprefix("http://").rstrip("/")]
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.communicate()
+
+    async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        headers = {"Authorization": "Bearer operator-token-of-the-tests-0123456789"}
+        url = f"{self.control_url.rstrip('/')}/linklocal/v1/instances/{ID}/reset-password{path}"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, url, json=body, headers=headers) as answer,
+        ):
+            assert answer.status < 300, await answer.text()
+            found: dict[str, Any] = await answer.json()
+            return found
+
+
+async def test_a_killed_server_keeps_what_it_acknowledged(machine: Machine, tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    one = (await hash_password(Secret(b"one"), rounds=1000)).reveal().decode()
+    two = (await hash_password(Secret(b"two"), rounds=1000)).reveal().decode()
+    await server.start()
+    try:
+        async with machine.daemon(server.guest_url):
+            first = await server.call("POST", "", {"user": "root", "hash": one})
+            first = await server.call("GET", f"/{first['id']}?wait=30")
+        second = await server.call("POST", "", {"user": "root", "hash": two})
+        await server.kill()
+        await server.start()
+        kept = await server.call("GET", f"/{first['id']}")
+        waits = await server.call("GET", f"/{second['id']}")
+        set_by_first = machine.shadow["root"][0]
+        async with machine.daemon(server.guest_url):
+            second = await server.call("GET", f"/{second['id']}?wait=30")
+    finally:
+        await server.kill()
+
+    assert (first["state"], kept["state"], kept["finished"]) == (
+        "applied",
+        "applied",
+        first["finished"],
+    )
+    assert (waits["state"], second["state"]) == ("pending", "applied")
+    assert set_by_first == one
+    assert machine.shadow["root"][0] == two
+    state = Path(server.written["state"])
+    assert not any(two.encode() in path.read_bytes() for path in state.iterdir())
+
+
+async def test_a_daemon_survives_its_server(machine: Machine, tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    made = (await hash_password(Secret(b"one"), rounds=1000)).reveal().decode()
+    await server.start()
+    try:
+        async with machine.daemon(server.guest_url):
+            await server.kill()
+            await _said(machine, "unreachable")
+            await server.start()
+            asked = await server.call("POST", "", {"user": "root", "hash": made})
+            asked = await server.call("GET", f"/{asked['id']}?wait=30")
+    finally:
+        await server.kill()
+
+    assert asked["state"] == "applied"
+    assert machine.shadow["root"][0] == made
 
 
 async def test_another_server_key_is_refused_until_it_is_trusted(

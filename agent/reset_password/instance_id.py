@@ -27,7 +27,7 @@ class Exchange(Protocol):
 
 
 def find_instance(exchange: Exchange, root: str) -> str:
-    """Return the instance id; Unanswered when neither the service nor the agent knows it."""
+    """Return the instance id; Unanswered when neither the service nor the agent tells it."""
     reply = exchange("GET", META_DATA, limit=_META_DATA_LIMIT)
     if reply.status == 401:
         token = exchange(
@@ -46,13 +46,13 @@ def find_instance(exchange: Exchange, root: str) -> str:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Unanswered(f"{META_DATA}: expected JSON with a uuid") from None
         return _checked(found, META_DATA)
-    if reply.status != 404:
+    if reply.status not in (403, 404):
         raise Unanswered(f"{META_DATA}: status {reply.status}")
     try:
         with open(os.path.join(root, AGENT.lstrip("/")), encoding="ascii") as file:
             return _checked(file.read().strip(), AGENT)
     except (OSError, UnicodeDecodeError):
-        raise Unanswered(f"{META_DATA}: status 404, and {AGENT} does not say it either") from None
+        raise Unanswered(f"{META_DATA}: status {reply.status}, and {AGENT} does not say it either") from None
 
 
 def _checked(found: object, where: str) -> str:

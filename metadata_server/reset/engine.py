@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 import sqlite3
@@ -17,7 +18,7 @@ from typing import Final, get_args
 from aiohttp import web
 
 from ..catalog import Catalog
-from ..errors import BadRequest, Conflict, NotFound
+from ..errors import BadRequest, Conflict, NotFound, ServerError
 from ..instance import Instance
 from ..secret import Secret
 from ..store import Store
@@ -36,7 +37,7 @@ from .requests import (
     move,
     request_of,
 )
-from .sealed import ServerKey
+from .sealed import KEY_SIZE, ServerKey
 from .states import Event, after
 
 __all__ = ["SCHEMA", "Apply", "Enrolment", "ResetEngine", "ResetRequest"]
@@ -63,16 +64,18 @@ class ResetEngine:
         catalog: Catalog,
         *,
         clock: Callable[[], float] = time.time,
+        credentials: str | None = os.environ.get("CREDENTIALS_DIRECTORY"),
     ) -> None:
         """Work on *store*, whose schemas include SCHEMA.
 
-        The public key is written to *directory*, for guests that are to know it beforehand.
+        The public key is written to *directory*, for guests that are to know it beforehand. The
+        secret ones are systemd credentials, or else files of the store.
         """
         self._store = store
         self._catalog = catalog
         self._clock = clock
-        self._at_rest = AtRest(store.key("reset-hash"))
-        self._key = ServerKey(store.key("reset-server"))
+        self._at_rest = AtRest(_key(store, "reset-hash", credentials))
+        self._key = ServerKey(_key(store, "reset-server", credentials))
         (directory / PUBLIC_KEY).write_text(self.server_key + "\n", encoding="ascii")
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._cleaning = asyncio.Lock()
@@ -340,3 +343,19 @@ class ResetEngine:
         if found is None:
             raise NotFound(f"no such reset: {request_id[:64]!r}")
         return found
+
+
+def _key(store: Store, name: str, credentials: str | None) -> Secret:
+    """Return a secret key: the systemd credential linklocal-*name*, or the store's key file."""
+    if credentials is not None:
+        path = Path(credentials, f"linklocal-{name}")
+        try:
+            found = path.read_bytes()
+        except FileNotFoundError:
+            return store.key(name)
+        except OSError as error:
+            raise ServerError(f"credential {path}: {error.strerror}") from error
+        if len(found) != KEY_SIZE:
+            raise ServerError(f"credential {path}: expected {KEY_SIZE} bytes, got {len(found)}")
+        return Secret(found)
+    return store.key(name)

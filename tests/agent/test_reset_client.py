@@ -20,7 +20,7 @@ from agent.reset_password.instance_id import find_instance
 def server(
     *answers: bytes, drip: float = 0.0, close: bool = True
 ) -> Iterator[tuple[str, list[bytes]]]:
-    """Answer one connection after another; *drip* seconds between single bytes, for ever if need be."""
+    """Answer one connection after another, with *drip* seconds between single bytes."""
     asked: list[bytes] = []
     over = threading.Event()
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from metadata_server.errors import BadRequest, Conflict, NotFound
+from metadata_server.catalog import Catalog
+from metadata_server.errors import BadRequest, Conflict, NotFound, ServerError
 from metadata_server.instance import Identify
 from metadata_server.reset.states import ACTIVE, FINAL, TRANSITIONS, after
+from metadata_server.reset.engine import SCHEMA, ResetEngine
 from metadata_server.secret import Secret
+from metadata_server.store import Store
 
 from .reset_bench import HASH, ID, OTHER_HASH, PREFIX, Bench, Guest, bench, instance
 
@@ -708,6 +711,28 @@ async def test_no_hash_is_readable_in_the_state_and_none_is_left(table: Table) -
     assert closed not in afterwards
     assert {oct(path.stat().st_mode & 0o777) for path in at.directory.glob("*.key")} == {"0o600"}
     assert (at.directory / "reset-server.pub").read_text().strip() == at.engine.server_key
+
+
+async def test_keys_may_be_credentials_of_systemd(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "linklocal-reset-server").write_bytes(b"\x11" * 32)
+    store = Store(tmp_path / "state", [SCHEMA])
+
+    def engine() -> ResetEngine:
+        return ResetEngine(
+            store, store.directory, Catalog([instance()]), credentials=str(credentials)
+        )
+
+    one, other = engine(), engine()
+    (credentials / "linklocal-reset-hash").write_bytes(b"short")
+    with pytest.raises(ServerError, match="expected 32 bytes, got 5"):
+        engine()
+    store.close()
+
+    assert one.server_key == other.server_key
+    assert not (tmp_path / "state/reset-server.key").exists()
+    assert (tmp_path / "state/reset-hash.key").exists()
 
 
 async def test_a_lost_key_file_is_told_and_not_guessed(table: Table) -> None:
