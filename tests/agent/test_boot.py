@@ -331,3 +331,12 @@ def test_a_plan_changes_nothing_and_says_what_would_be(guest_root: DirectoryGues
     assert guest_root.snapshot("/") == before
     assert record["status"] == "done"
     assert ("write", "/etc/motd") in [(each.verb, each.target) for each in host.effects]
+
+
+def test_boothooks_have_their_turn_at_every_boot(guest_root: DirectoryGuest) -> None:
+    for _ in range(2):
+        start(guest_root, given("#cloud-boothook\n#!/bin/sh\nexit\n"))
+
+        row = told(guest_root)["modules"][0]
+        assert (row["name"], row["stage"]) == ("boothooks", "network")
+        assert [entry["place"] for entry in row["entries"]] == ["part-001"]
