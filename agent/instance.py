@@ -7,7 +7,7 @@ from .secret import Secret
 
 
 class InstanceData(NamedTuple):
-    """Everything the agent knows of the machine it runs on; modules read this and no raw document."""
+    """Everything the agent knows of its machine; modules read this and no raw document."""
 
     datasource: str
     """Name of the datasource: openstack, ec2, …"""
