@@ -68,9 +68,10 @@ def run_script(
     env: Mapping[str, str],
     timeout: float | None = None,
 ) -> int:
-    """Run *content* as a program of its own in *directory*; return its exit status, -1 if none.
+    """Run *content*, kept in *directory*, as a program; return its exit status, -1 if none.
 
-    Its result is an entry of *report*, its output a file beside it that root alone may read.
+    It starts in `/`, as scripts rely on. Its result is an entry of *report*, its output a file
+    beside it that root alone may read.
     """
     if not host.runs:
         report.add(place, "not run", "programs cannot be run here")
@@ -83,7 +84,6 @@ def run_script(
             completed = host.run(
                 [path],
                 env=env,
-                cwd=directory,
                 timeout=timeout,
                 output=output,
                 what=f"script {place}",

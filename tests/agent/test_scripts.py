@@ -166,7 +166,7 @@ def test_where_programs_cannot_be_run_that_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "status", "result", "detail", "said"),
     [
-        ("#!/bin/sh\necho $INSTANCE_ID $0; pwd", 0, "done", "", "i-1 {d}/s.sh\n{d}\n"),
+        ("#!/bin/sh\necho $INSTANCE_ID $0; pwd", 0, "done", "", "i-1 {d}/s.sh\n/\n"),
         ("#!/bin/sh\necho out; echo err >&2; exit 4", 4, "failed", "exit status 4", "out\nerr\n"),
         ("#!/bin/sh\nkill -15 $$", -15, "failed", "ended by signal 15", ""),
         ("#!/bin/sh -e\nfalse\necho on", 1, "failed", "exit status 1", ""),
