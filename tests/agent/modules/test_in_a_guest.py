@@ -18,6 +18,36 @@ DROP_IN = "/etc/ssh/sshd_config.d/10-linklocal.conf"
 HOST_KEYS = "/etc/ssh/ssh_host_ed25519_key"
 
 
+PARTS = """\
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="b"
+
+--b
+Content-Type: text/x-shellscript
+Content-Disposition: attachment; filename="z.sh"
+
+#!/bin/sh
+echo z in $PWD >> /root/order
+--b
+Content-Type: text/x-shellscript
+
+#!/bin/sh
+echo part >> /root/order
+--b
+Content-Type: text/cloud-config
+
+#cloud-config
+runcmd: ['echo runcmd in $PWD >> /root/order']
+--b
+Content-Type: text/x-shellscript
+Content-Disposition: attachment; filename="b.sh"
+
+#!/bin/sh
+echo b >> /root/order
+--b--
+"""
+
+
 class Booted:
     """A guest, booted with cloud-configs."""
 
@@ -25,9 +55,11 @@ class Booted:
         self.guest = guest
 
     def boot(self, document: str, instance: str = "i-1") -> dict[str, Any]:
-        """Run all stages with that cloud-config; return the status by module."""
+        """Run all stages with that cloud-config, or other user data; return the status."""
         guest = self.guest
-        guest.write("/root/user-data", f"#cloud-config\n{document}\n".encode(), mode=0o600)
+        if not document.startswith(("#", "MIME")):
+            document = f"#cloud-config\n{document}\n"
+        guest.write("/root/user-data", document.encode(), mode=0o600)
         guest.write("/etc/machine-id", f"{instance}\n".encode())
         done = guest.run(
             ["python3", "-m", "agent", "run", "--user-data", "/root/user-data"], cwd=str(CHECKOUT)
@@ -220,3 +252,21 @@ def test_a_certificate_is_trusted(booted: Booted) -> None:
     assert booted.entries(f"ca_certs:\n  trusted:\n  - |\n{lines}") == []
 
     guest.sh("openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt /root/c")
+
+
+def test_scripts_and_runcmd_are_run_in_the_order_of_their_names(booted: Booted) -> None:
+    assert booted.entries(PARTS) == []
+
+    order = booted.guest.text("/root/order").splitlines()
+    assert order == ["b", "part", "runcmd in /", "z in /"]
+
+
+def test_no_file_is_written_through_a_link_that_a_user_planted(booted: Booted) -> None:
+    booted.boot("users: [alice]")
+    booted.guest.sh("ln -s /etc /home/alice/d; chown -h alice /home/alice/d")
+    document = "write_files: [{path: /home/alice/d/evil, content: x, defer: true}]"
+
+    found = booted.entries(document, instance="i-2")
+
+    assert found == [("failed", "write_files /home/alice/d/evil")]
+    assert not booted.guest.exists("/etc/evil")
