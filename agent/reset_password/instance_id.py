@@ -52,7 +52,9 @@ def find_instance(exchange: Exchange, root: str) -> str:
         with open(os.path.join(root, AGENT.lstrip("/")), encoding="ascii") as file:
             return _checked(file.read().strip(), AGENT)
     except (OSError, UnicodeDecodeError):
-        raise Unanswered(f"{META_DATA}: status {reply.status}, and {AGENT} does not say it either") from None
+        raise Unanswered(
+            f"{META_DATA}: status {reply.status}, and {AGENT} does not say it either"
+        ) from None
 
 
 def _checked(found: object, where: str) -> str:
