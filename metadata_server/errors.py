@@ -63,5 +63,9 @@ class TooLarge(RequestError):
     status = 413
 
 
+class Unprocessable(RequestError):
+    status = 422
+
+
 class ServiceUnavailable(RequestError):
     status = 503
