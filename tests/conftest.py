@@ -165,8 +165,14 @@ def light_guest(debian12: Path) -> Iterator[StartGuest]:
     """A function that starts a light guest over Debian 12; all end with the test."""
     started: list[LightGuest] = []
 
-    def start(cloud: Cloud | None = None, nic: Nic | None = None, **options: Any) -> LightGuest:
-        guest = LightGuest(debian12, cloud=cloud, nic=nic, **options)
+    def start(
+        cloud: Cloud | None = None,
+        nic: Nic | None = None,
+        *,
+        lower: Path = debian12,
+        **options: Any,
+    ) -> LightGuest:
+        guest = LightGuest(lower, cloud=cloud, nic=nic, **options)
         guest.__enter__()
         started.append(guest)
         return guest

@@ -1,4 +1,8 @@
-"""Each folder of tests/cases is booted in a light guest, by Debian 12's own Python, twice."""
+"""Each folder of tests/cases is booted in a light guest, by the distribution's own Python, twice.
+
+Debian 12 always; in the slow tier also 11, which has the oldest Python and libraries that the agent
+runs on, and 13.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from ..conftest import StartGuest
-from . import installed
+from . import installed, roots
 from .cases import WATCHED, Case, cases, differences, outcome, status_of
 from .cloud import Cloud, Service
 from .light import LightGuest, Nic
@@ -20,6 +24,28 @@ pytestmark = pytest.mark.guest
 
 ALL = cases("guest")
 NAMESPACE = uuid.UUID("ca9e8b7c-f2be-4b6d-a639-f10b4d994d04")
+
+
+class Release(NamedTuple):
+    """A distribution, and the agent installed on it."""
+
+    lower: Path
+    layer: Path
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        roots.DEBIAN12,
+        pytest.param(roots.DEBIAN11, marks=pytest.mark.slow),
+        pytest.param(roots.DEBIAN13, marks=pytest.mark.slow),
+    ],
+)
+def release(
+    request: pytest.FixtureRequest, debian12: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Release:
+    lower = roots.built(request.param)
+    return Release(lower, installed.layer(lower, tmp_path_factory.mktemp("installed")))
 
 
 class Served(NamedTuple):
@@ -63,9 +89,11 @@ def boot(guest: LightGuest, datasource: str) -> str:
 
 @pytest.mark.parametrize("case", ALL, ids=[case.name for case in ALL])
 def test_a_boot_makes_what_the_case_expects_and_a_second_one_nothing(
-    case: Case, served: Served, light_guest: StartGuest, installed_agent: Path
+    case: Case, served: Served, light_guest: StartGuest, release: Release
 ) -> None:
-    guest = light_guest(cloud=served.cloud, nic=served.nics[case.name], layers=[installed_agent])
+    guest = light_guest(
+        served.cloud, served.nics[case.name], lower=release.lower, layers=[release.layer]
+    )
     case.prepare(guest)
 
     said = boot(guest, case.datasource)
@@ -83,10 +111,12 @@ def test_a_boot_makes_what_the_case_expects_and_a_second_one_nothing(
 
 
 def test_a_new_instance_id_does_everything_again(
-    served: Served, light_guest: StartGuest, installed_agent: Path
+    served: Served, light_guest: StartGuest, release: Release
 ) -> None:
     case = next(case for case in ALL if case.name == "guide-case-2")
-    guest = light_guest(cloud=served.cloud, nic=served.nics[case.name], layers=[installed_agent])
+    guest = light_guest(
+        served.cloud, served.nics[case.name], lower=release.lower, layers=[release.layer]
+    )
     boot(guest, case.datasource)
     guest.sh("usermod -p '!' root")
 
