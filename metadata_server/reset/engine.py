@@ -231,6 +231,15 @@ class ResetEngine:
                 self._watchers.pop(found.instance, None)
         return found
 
+    def forget(self, state: sqlite3.Connection, instance_id: str) -> None:
+        """Forget all about an instance within the transaction that removes it."""
+        for table in ("reset_requests", "reset_enrolments", "reset_tokens"):
+            state.execute(f"DELETE FROM {table} WHERE instance = ?", (instance_id,))  # noqa: S608  # three constants
+
+    async def forgotten(self, instance_id: str) -> None:
+        """Wake whoever waits for an instance that is gone, and leave no trace of its hashes."""
+        await self._changed(instance_id, ended=True)
+
     def enrolment(self, instance_id: str) -> Enrolment | None:
         """Return the guest on record, or None when none ever enrolled."""
         rows = self._store.read("SELECT * FROM reset_enrolments WHERE instance = ?", instance_id)

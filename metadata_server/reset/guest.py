@@ -31,7 +31,7 @@ RESULTS: Final[dict[str, Event]] = {
     "rejected": "rejected",
     "failed": "failed",
 }
-NONCES_KEPT: Final = 256
+NONCES_KEPT: Final = 32
 """Poll nonces remembered for each guest: a replayed poll must not look like a fresh one."""
 
 
