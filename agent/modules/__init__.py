@@ -23,6 +23,7 @@ class Name(NamedTuple):
 NAMES = (
     Name("bootcmd", Stage.NETWORK, ("bootcmd",)),
     Name("write_files", Stage.NETWORK, ("write_files",)),
+    Name("mounts", Stage.NETWORK, ("mounts", "mount_default_fields")),
     Name(
         "hostname",
         Stage.NETWORK,
@@ -134,8 +135,6 @@ NOT_YET = frozenset(
         "growpart",
         "keyboard",
         "manage_resolv_conf",
-        "mount_default_fields",
-        "mounts",
         "no_ssh_fingerprints",
         "package_reboot_if_required",
         "phone_home",

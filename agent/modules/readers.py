@@ -45,6 +45,9 @@ def read_name(raw: object) -> str:
     text = str(raw) if type(raw) is int else raw
     if isinstance(text, str) and len(text) <= 256 and _NAME.fullmatch(text):
         return text
+    if isinstance(raw, str) and ":" in raw:
+        # What follows the colon may be a password that belongs elsewhere.
+        raise ValueError("expected a user or group name, got text with ':' in it")
     raise ValueError(f"expected a user or group name, got {raw!r}")
 
 

@@ -38,7 +38,8 @@ def read_pwauth(raw: object) -> Optional[bool]:
         return True
     if word in (False, "false", "no", "off"):
         return False
-    raise ValueError(f"expected true, false or unchanged, got {raw!r}")
+    # Its name has led people to give a password here.
+    raise ValueError(f"expected true, false or unchanged, got {kind(raw)}")
 
 
 class Password(NamedTuple):

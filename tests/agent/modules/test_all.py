@@ -23,6 +23,7 @@ DOCUMENTS = {
 ca_certs: {trusted: ["-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----"]}
 """,
     "locale": "locale: C.UTF-8",
+    "mounts": "mounts: [[tmpfs, /mnt/a, tmpfs]]",
     "ntp": "ntp: {enabled: false}",
     "users_groups": f"""
 groups: [admins, {{staff: [alice, root]}}]

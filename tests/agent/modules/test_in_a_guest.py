@@ -270,3 +270,12 @@ def test_no_file_is_written_through_a_link_that_a_user_planted(booted: Booted) -
 
     assert found == [("failed", "write_files /home/alice/d/evil")]
     assert not booted.guest.exists("/etc/evil")
+
+
+def test_what_fstab_is_given_is_mounted(booted: Booted) -> None:
+    found = booted.entries("mounts: [[tmpfs, '/mnt/a b', tmpfs, 'size=1m'], [sdz9, /mnt/none]]")
+
+    mounts = [line.split()[:3] for line in booted.guest.text("/proc/self/mounts").splitlines()]
+    assert found == []
+    assert ["tmpfs", "/mnt/a\\040b", "tmpfs"] in mounts
+    assert booted.guest.stat("/mnt/none").kind == "directory"
