@@ -77,7 +77,10 @@ def schemes() -> tuple[str, ...]:
 
 
 class Machine:
-    """The account files below *root* and the programs that change them."""
+    """The account files below *root* and what changes them.
+
+    That is the machine's own programs; below another root the files are edited as the agent does.
+    """
 
     def __init__(self, root: str = "/") -> None:
         self.root = root
