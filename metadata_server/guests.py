@@ -19,6 +19,7 @@ from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from . import ec2, huawei, openstack
+from .access_log import AccessLogger
 from .errors import BadRequest, Forbidden, NotFound, RequestError, RequestTimeout, Unauthorized
 from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, identify
 from .instance import Instance
@@ -88,6 +89,7 @@ class Guests:
             partial(self, interface=interface),
             request_factory=_request,
             access_log=access_log,
+            access_log_class=AccessLogger,
             logger=_http_log(),
             auto_decompress=False,
             keepalive_timeout=IDLE_SECONDS,
