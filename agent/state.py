@@ -37,9 +37,14 @@ class State:
         """Make *instance_id* the current instance; say whether it is another than before."""
         self._instance = f"{STATE}/instances/{directory_name(instance_id)}"
         before = self._host.read(f"{STATE}/instance-id")
-        self._host.make_directory(STATE, mode=0o700)
-        self._host.make_directory(f"{self._instance}/marks", mode=0o700)
-        self._host.make_directory(self.scripts, mode=0o700)
+        for path in (
+            STATE,
+            f"{STATE}/instances",
+            self._instance,
+            f"{self._instance}/marks",
+            self.scripts,
+        ):
+            self._host.make_directory(path, mode=0o700)
         content = instance_id.encode() + b"\n"
         if before != content:
             self._host.write(f"{STATE}/instance-id", content, mode=0o600)
