@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import count
 from typing import Final, NamedTuple
@@ -119,3 +119,33 @@ class Catalog:
         if problems:
             raise ConfigError(*problems)
         self._by_id, self._by_origin = by_id, by_origin
+
+    def change(self, put: Sequence[Instance] = (), drop: Collection[str] = ()) -> None:
+        """Know *put* in the place of what has their ids, and forget those whose id is in *drop*.
+
+        Raises ConfigError, and changes nothing, when two instances cannot be told apart.
+        """
+        moved = {instance.id for instance in put} | set(drop)
+        claimed: dict[tuple[str | None, str | None], Instance] = {}
+        problems = []
+        for instance in put:
+            for origin in origins(instance):
+                other = claimed.setdefault(origin, instance)
+                held = self._by_origin.get(origin)
+                if other is instance and held is not None and held.id not in moved:
+                    other = held
+                if other is not instance:
+                    problems.append(
+                        f"instance {instance.id}: {origin} already identifies instance {other.id}"
+                    )
+        if problems:
+            raise ConfigError(*problems)
+        for instance_id in moved:
+            if old := self.by_id(instance_id):
+                for origin in origins(old):
+                    del self._by_origin[origin]
+        for instance_id in drop:
+            self._by_id.pop(instance_id, None)
+        for instance in put:
+            self._by_id[instance.id] = (instance, next(self._revisions))
+        self._by_origin.update(claimed)

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from . import config_values as v
-from .catalog import Origin, origins
+from .claims import Claim, claims
 from .config_files import (
     PathForm,
     SecretFile,
@@ -325,29 +325,22 @@ def _read_instances(node: Node | None, problems: Problems) -> list[Placed]:
 def _check_together(placed: Sequence[Placed], limits: Limits, problems: Problems) -> None:
     """Note what is wrong with instances beside each other, and beside the limits."""
     ids: dict[str, Placed] = {}
-    macs: dict[str, Placed] = {}
-    names: dict[str, Placed] = {}
-    claimed: dict[Origin, Placed] = {}
+    taken: dict[tuple[str, object], Placed] = {}
     for each in placed:
         instance, node = each.instance, each.table
-
-        def taken(key: str, what: str, seen: dict[Any, Placed], value: Any, by: Placed) -> None:
-            first = seen.setdefault(value, by)
-            if first is not by:
+        first = ids.setdefault(instance.id, each)
+        found = [(Claim("id", "an id", instance.id), first)]
+        found += [
+            (claim, taken.setdefault((claim.what, claim.value), each)) for claim in claims(instance)
+        ]
+        for claim, by in found:
+            if by is not each:
                 problems.add(
-                    entry(by.table, key),
-                    below(by.where, key),
-                    f"expected {what} of its own, {value} is taken by {_place(first, key)}",
+                    entry(node, claim.key),
+                    below(each.where, claim.key),
+                    f"expected {claim.what} of its own, {claim.value} is taken by"
+                    f" {_place(by, claim.key)}",
                 )
-
-        taken("id", "an id", ids, instance.id, each)
-        if instance.os_type == "Windows":
-            taken("name", "a name (Windows)", names, instance.name.lower(), each)
-        for nic in instance.nics:
-            taken("nics", "a MAC address", macs, nic.mac, each)
-        key = "identify" if entry(node, "identify") is not node else "nics"
-        for origin in origins(instance):
-            taken(key, "an origin", claimed, origin, each)
         size = len(instance.user_data or b"")
         if size > limits.user_data:
             names_of = ("user_data", "user_data_file", "user_data_base64")

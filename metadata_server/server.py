@@ -17,17 +17,21 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from . import mailbox
+from . import mailbox, overlay
 from .catalog import Catalog, normalised
 from .config import ServerConfig, Tls
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
 from .control.listen import check_listen
+from .control.replays import SCHEMA as REPLAYS_SCHEMA
+from .control.replays import Replays
+from .control.signature import AccessKeys
 from .errors import ConfigError
 from .guests import Guests
 from .identify import Proxy
 from .listeners import bind_all, url_of
 from .mailbox import Mailbox
+from .overlay import Overlay
 from .reset.engine import SCHEMA as RESET_SCHEMA
 from .reset.engine import ResetEngine
 from .store import Store
@@ -63,15 +67,19 @@ _PATIENCE: Final[dict[str, Any]] = (
 class Server:
     """A running server. Made by `running`, which also ends it."""
 
-    def __init__(self, config: ServerConfig, catalog: Catalog, engine: ResetEngine) -> None:
+    def __init__(
+        self, config: ServerConfig, catalog: Catalog, overlay: Overlay, engine: ResetEngine
+    ) -> None:
         self.config = config
         self.catalog = catalog
+        self.overlay = overlay
         self.engine = engine
         self.guest_urls: tuple[str, ...] = ()
         self.control_url = ""
         self.token = ""
         """One that the control plane takes."""
         self.control_tokens = ControlTokens()
+        self.access_keys = AccessKeys()
 
     @property
     def guest_url(self) -> str:
@@ -83,10 +91,11 @@ class Server:
 
         Raises ConfigError, and changes nothing, when it cannot be served.
         """
-        self.catalog.replace_base(config.instances)
+        self.overlay.replace_base(config.instances)
         old, self.config = self.config, config
         if config.control.tokens_file:
             self.control_tokens.replace(_texts(config))
+        self.access_keys.replace(config.control.access_keys_file)
         for name in _AT_START:
             if getattr(old, name) != getattr(config, name) and not _only_tokens(name, old, config):
                 log.warning("%s changed: that takes effect when the server is started again", name)
@@ -106,16 +115,20 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             stack.callback(sock.close)
         if config.state is not None:
             stack.callback(os.close, _lock(config.state))
-        store = Store(config.state, (mailbox.SCHEMA, RESET_SCHEMA))
+        store = Store(config.state, (mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, RESET_SCHEMA))
         stack.callback(store.close)
-        catalog = Catalog(config.instances)
+        catalog = Catalog()
+        changes = Overlay(store, catalog, config.instances, user_data_limit=config.limits.user_data)
         engine = ResetEngine(store, store.directory, catalog)
-        server = Server(config, catalog, engine)
+        box = Mailbox(store)
+        changes.forgetting = (box, engine)
+        server = Server(config, catalog, changes, engine)
         tokens = _texts(config)
         if token is None and not tokens:
             token = secrets.token_urlsafe(32)
         server.token = token or tokens[0]
         server.control_tokens.replace({server.token, *tokens})
+        server.access_keys.replace(config.control.access_keys_file)
         guests = Guests(
             catalog,
             Tokens(store.key("tokens")),
@@ -130,7 +143,15 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             for listen in config.listen
         ]
         control_side = web.AppRunner(
-            make_control_app(catalog, Mailbox(store), engine, server.control_tokens),
+            make_control_app(
+                catalog,
+                box,
+                engine,
+                server.control_tokens,
+                overlay=changes,
+                replays=Replays(store),
+                access_keys=server.access_keys,
+            ),
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
             **_PATIENCE,

@@ -7,6 +7,7 @@ that does not exist.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiohttp import web
@@ -14,18 +15,35 @@ from aiohttp import web
 from ..catalog import Catalog
 from ..errors import RequestError, Unauthorized
 from ..mailbox import Mailbox
+from ..overlay import Overlay
 from ..reset.engine import ResetEngine
 from . import audit
-from .auth import Authenticator, Tokens
+from .auth import REALM, Authenticator, Tokens
+from .huawei import Huawei
+from .instances import Instances
 from .native import Native
-from .problem import http_error, problem, refusal
+from .nova import OPEN as OPEN_IN_NOVA
+from .nova import Nova
+from .openapi import with_document
+from .problem import http_text
+from .replays import Replays
+from .routes import Answer, Call, routes
+from .servers import Servers
+from .shapes import shape_of
+from .signature import AccessKeys
+from .state import State
 
 log = logging.getLogger(__name__)
 
-OPEN = frozenset({"/healthz"})
-"""The only routes that ask for nothing; they answer nothing either."""
+OPEN = frozenset({"/healthz"}) | OPEN_IN_NOVA
+"""The only routes that ask for nothing; they say nothing of any instance."""
 
 BODY_LIMIT = 1 << 20
+
+CHALLENGE = f'Bearer realm="{REALM}"'
+
+REQUEST_ID_HEADERS = ("X-Request-Id", "X-OpenStack-Request-Id")
+"""What SDKs show with an error."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -35,15 +53,28 @@ def make_control_app(
     mailbox: Mailbox,
     engine: ResetEngine,
     tokens: Collection[str] | Tokens,
+    *,
+    overlay: Overlay,
+    replays: Replays,
+    access_keys: AccessKeys | None = None,
 ) -> web.Application:
     """Return the control plane over these; pass Tokens to change them while it runs."""
     known = tokens if isinstance(tokens, Tokens) else Tokens(tokens)
+    ways = (known, access_keys or AccessKeys())
+    servers = Servers(catalog, overlay, mailbox, engine)
     native = Native(catalog, mailbox, engine)
     app = web.Application(
-        middlewares=[audited, errors_answered, authenticated((known,))],
+        middlewares=[audited, errors_answered, authenticated(ways)],
         client_max_size=BODY_LIMIT,
     )
-    app.add_routes([web.get("/healthz", healthz), *native.routes()])
+    calls = (
+        HEALTH,
+        *Instances(catalog, overlay, mailbox, engine, replays).calls(),
+        *native.calls(),
+        *State(catalog, overlay, mailbox, replays).calls(),
+    )
+    app.add_routes(routes(with_document(calls)))
+    app.add_routes([*Nova(servers).routes(), *Huawei(servers).routes()])
     app.on_shutdown.append(native.drain)
     return app
 
@@ -53,10 +84,23 @@ async def healthz(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
+HEALTH = Call(
+    "GET",
+    "/healthz",
+    "healthz",
+    "Say that the server answers, and nothing else.",
+    healthz,
+    {200: Answer("It does.", {"type": "string"}, media="text/plain")},
+    needs_token=False,
+    group="server",
+)
+
+
 @web.middleware
 async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Record every write with its result, also one that never came to an answer."""
     entry = audit.begin()
+    request_id = f"req-{uuid.uuid4()}"
     status = 499
     try:
         response = await handler(request)
@@ -64,24 +108,29 @@ async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         audit.record(entry, request, status)
     response.headers.setdefault("Cache-Control", "no-store")
+    for name in REQUEST_ID_HEADERS:
+        response.headers[name] = request_id
     return response
 
 
 @web.middleware
 async def errors_answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error in one form; what nobody expected is logged and not told."""
+    """Answer every error as its dialect has it; what nobody expected is logged and not told."""
+    shape = shape_of(request.path)
     try:
         return await handler(request)
     except RequestError as error:
-        return refusal(error)
+        headers = {"WWW-Authenticate": CHALLENGE} if isinstance(error, Unauthorized) else None
+        return shape(error.status, str(error), error, headers)
     except web.HTTPException as error:
-        return http_error(error, request, BODY_LIMIT)
+        text, headers = http_text(error, request, BODY_LIMIT)
+        return shape(error.status, text, None, headers)
     except (web.RequestPayloadError, ConnectionError):
-        return problem(400, "body: could not be read as its headers say")
+        return shape(400, "body: could not be read as its headers say", None, None)
     except Exception:
         # The outermost place of the control plane: an operator gets no traceback.
         log.exception("%s %s failed", request.method, request.rel_url.raw_path[:256])
-        return problem(500, "the server failed; its log says why")
+        return shape(500, "the server failed; its log says why", None, None)
 
 
 def authenticated(ways: Sequence[Authenticator]) -> Callable[..., Awaitable[web.StreamResponse]]:
@@ -96,7 +145,10 @@ def authenticated(ways: Sequence[Authenticator]) -> Callable[..., Awaitable[web.
                     audit.admit(caller)
                     break
             else:
-                raise Unauthorized("a token is needed: Authorization: Bearer, or X-Auth-Token")
+                raise Unauthorized(
+                    "a token is needed: Authorization: Bearer, or X-Auth-Token; or a request signed"
+                    " with an access key"
+                )
         return await handler(request)
 
     return middleware

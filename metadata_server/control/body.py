@@ -9,16 +9,12 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from ..errors import BadRequest
+from ..errors import InvalidDocument
 from ..secret import Secret
 
 
-class InvalidBody(BadRequest):
+class InvalidBody(InvalidDocument):
     """A body with mistakes: *problems* is (JSON pointer, text) for each."""
-
-    def __init__(self, *problems: tuple[str, str]) -> None:
-        super().__init__("; ".join(text for _, text in problems))
-        self.problems = problems
 
 
 class Body:
@@ -27,13 +23,21 @@ class Body:
     A reader that finds a mistake notes it and returns the default.
     """
 
-    def __init__(self, raw: dict[str, Any]) -> None:
+    def __init__(self, raw: dict[str, Any], within: tuple[str, ...] = ()) -> None:
         self._raw = raw
+        self._within = within
         self._read: list[str] = []
         self._problems: list[tuple[str, str]] = []
 
-    def text(self, key: str, default: str | None = None, *, longest: int = 256) -> str | None:
-        """Return the string at *key*: not empty, one line, at most *longest* characters."""
+    def text(
+        self,
+        key: str,
+        default: str | None = None,
+        *,
+        longest: int = 256,
+        printable: bool = True,
+    ) -> str | None:
+        """Return the string at *key*: not empty, *printable* if so, at most *longest* long."""
         value = self._value(key)
         if value is None:
             return default
@@ -41,7 +45,7 @@ class Body:
             self.refuse(key, f"expected a string, got {_type(value)}")
         elif not 0 < len(value) <= longest:
             self.refuse(key, f"expected 1 to {longest} characters, got {len(value)}")
-        elif not value.isprintable():
+        elif printable and not value.isprintable():
             self.refuse(key, "expected printable characters only")
         else:
             return value
@@ -80,9 +84,71 @@ class Body:
         self.refuse(key, f"expected one of {expected}, got {value!r}")
         return default
 
+    def number(self, key: str, default: int, *, least: int, most: int) -> int:
+        """Return the whole number at *key*, from *least* to *most*."""
+        value = self._value(key)
+        if value is None:
+            return default
+        if type(value) is int and least <= value <= most:
+            return value
+        self.refuse(key, f"expected a whole number from {least} to {most}")
+        return default
+
+    def table(self, key: str) -> Body:
+        """Return the object at *key*, an empty one when it is absent; they share their mistakes."""
+        value = self._value(key)
+        if value is not None and not isinstance(value, dict):
+            self.refuse(key, f"expected an object, got {_type(value)}")
+        below = Body(value if isinstance(value, dict) else {}, (*self._within, key))
+        below._problems = self._problems
+        return below
+
+    def tables(self, key: str) -> list[Body]:
+        """Return the objects of the list at *key*."""
+        value = self._value(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.refuse(key, f"expected a list, got {_type(value)}")
+            return []
+        found = []
+        for index, each in enumerate(value):
+            below = Body(each if isinstance(each, dict) else {}, (*self._within, key, str(index)))
+            below._problems = self._problems
+            if not isinstance(each, dict):
+                below.refuse("", f"expected an object, got {_type(each)}")
+            found.append(below)
+        return found
+
+    def texts(self, key: str) -> dict[str, str]:
+        """Return the object at *key*, all of whose values are strings."""
+        below = self.table(key)
+        for name, value in below._raw.items():
+            if not isinstance(value, str):
+                below.refuse(name, f"expected a string, got {_type(value)}")
+        return {name: value for name, value in below._raw.items() if isinstance(value, str)}
+
+    def has(self, key: str) -> bool:
+        return self._raw.get(key) is not None
+
+    def keys(self) -> list[str]:
+        return [_printable(key) for key in self._raw]
+
+    def peek(self, key: str) -> Any:
+        """Return whatever is at *key*, unread: to see which form it has."""
+        return self._raw.get(key)
+
     def refuse(self, key: str, text: str) -> None:
         """Note a mistake at *key*."""
-        self._problems.append((f"/{key}" if key else "", f"{key}: {text}" if key else text))
+        names = (*self._within, key) if key else self._within
+        place = ".".join(_printable(name) for name in names)
+        where = "".join(f"/{_escaped(name)}" for name in names)
+        self._problems.append((where, f"{place}: {text}" if place else text))
+
+    def check(self) -> None:
+        """Raise InvalidBody when there was any mistake; keys that nobody read are none."""
+        if self._problems:
+            raise InvalidBody(*self._problems)
 
     def finish(self) -> None:
         """Raise InvalidBody when there was any mistake or a key that nobody read."""
@@ -103,9 +169,22 @@ class Body:
 
 async def read_body(request: web.Request) -> Body:
     """Return the JSON object that *request* carries; raises InvalidBody."""
-    raw = await request.read()
+    value = await read_json(request) if await request.read() else {}
+    if not isinstance(value, dict):
+        raise InvalidBody(("", f"body: expected a JSON object, got {_type(value)}"))
+    return Body(value)
+
+
+async def read_json(request: web.Request, most: int | None = None) -> Any:
+    """Return the JSON value that *request* carries; raises InvalidBody.
+
+    *most* bytes are taken in the place of what the application takes of others.
+    """
+    raw = await (request if most is None else request.clone(client_max_size=most)).read()
+    if not raw:
+        raise InvalidBody(("", "body: expected JSON, got nothing"))
     try:
-        value = json.loads(raw or b"{}", object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(raw, object_pairs_hook=_object, parse_constant=_constant)
     except json.JSONDecodeError as error:
         # The message names a position and what was expected there, never the text itself.
         raise InvalidBody(
@@ -115,9 +194,7 @@ async def read_body(request: web.Request) -> Body:
         raise InvalidBody(("", "body: expected JSON in UTF-8")) from None
     except (ValueError, RecursionError):
         raise InvalidBody(("", "body: expected JSON of sane depth and number sizes")) from None
-    if not isinstance(value, dict):
-        raise InvalidBody(("", f"body: expected a JSON object, got {_type(value)}"))
-    return Body(value)
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

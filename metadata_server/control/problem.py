@@ -9,10 +9,6 @@ from typing import Any
 
 from aiohttp import web
 
-from ..errors import RequestError, Unauthorized
-from .auth import REALM
-from .body import InvalidBody
-
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -37,23 +33,15 @@ def problem(
     )
 
 
-def refusal(error: RequestError) -> web.Response:
-    """Return the answer for a request that is refused."""
-    headers = None
-    if isinstance(error, Unauthorized):
-        headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"'}
-    errors = error.problems if isinstance(error, InvalidBody) else ()
-    return problem(error.status, str(error), errors=errors, headers=headers)
-
-
-def http_error(error: web.HTTPException, request: web.Request, body_limit: int) -> web.Response:
-    """Return the answer for what aiohttp itself refuses: routing, methods, sizes."""
+def http_text(
+    error: web.HTTPException, request: web.Request, body_limit: int
+) -> tuple[str, dict[str, str] | None]:
+    """Return what to say, and with which headers, when aiohttp itself refuses a request."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"{request.method} is not known here; expected {allowed}"
-        return problem(error.status, detail, headers={"Allow": allowed})
+        return f"{request.method} is not known here; expected {allowed}", {"Allow": allowed}
     if isinstance(error, web.HTTPNotFound):
-        return problem(error.status, f"no such path: {request.rel_url.raw_path[:256]}")
+        return f"no such path: {request.rel_url.raw_path[:256]}", None
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return problem(error.status, f"body: expected at most {body_limit} bytes")
-    return problem(error.status, error.reason or HTTPStatus(error.status).phrase)
+        return f"body: expected at most {body_limit} bytes", None
+    return error.reason or HTTPStatus(error.status).phrase, None

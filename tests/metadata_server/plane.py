@@ -12,12 +12,13 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from metadata_server import mailbox
+from metadata_server import mailbox, overlay
 from metadata_server.catalog import Catalog
 from metadata_server.control.app import make_control_app
 from metadata_server.control.auth import Tokens
 from metadata_server.instance import Instance
 from metadata_server.mailbox import Mailbox
+from metadata_server.overlay import Overlay
 from metadata_server.reset.engine import SCHEMA, ResetEngine
 from metadata_server.store import Store
 
@@ -73,11 +74,12 @@ async def plane(
     unix: bool = False,
 ) -> AsyncIterator[Plane]:
     """Run a control plane for *instances* with its state in *directory*."""
-    store = Store(directory / "state", [mailbox.SCHEMA, SCHEMA])
-    catalog, box = Catalog(instances), Mailbox(store)
+    store = Store(directory / "state", [mailbox.SCHEMA, overlay.SCHEMA, SCHEMA])
+    catalog, box = Catalog(), Mailbox(store)
+    changes = Overlay(store, catalog, instances)
     engine = ResetEngine(store, store.directory, catalog)
     tokens = Tokens([TOKEN, OTHER_TOKEN])
-    app = make_control_app(catalog, box, engine, tokens)
+    app = make_control_app(catalog, box, engine, tokens, overlay=changes)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     if unix:
