@@ -72,6 +72,10 @@ CLOUD_CFG = """\
 datasource_list: [OpenStack]
 datasource: {OpenStack: {max_wait: 10, timeout: 5}}
 network: {config: disabled}
+# What one side alone would do here, or fails at in a guest without a disk.
+locale: C.UTF-8
+resize_rootfs: false
+growpart: {mode: "off"}
 """
 INSTANCE = {
     "id": "ca9e8b7c-f2be-4b6d-a639-f10b4d994d04",
