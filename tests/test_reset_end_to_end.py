@@ -67,6 +67,7 @@ class Machine:
         (directory / "etc/shadow").touch(0o640)
         (directory / "etc/shadow").write_text(SHADOW)
         self.configure(AGENT)
+        (directory / "console").touch()
         self.log = b""
         self.python = sys.executable
         self.process: asyncio.subprocess.Process | None = None

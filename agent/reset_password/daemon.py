@@ -279,9 +279,11 @@ class Daemon:
         text = f"this guest's identity is {protocol.fingerprint(self._identity.public)}"
         self._say(text)
         if self._places.console is not None:
+            # A console that nobody reads must not hold up the daemon, nor become its terminal.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
             try:
-                with open(self._places.console, "a", encoding="ascii") as console:
-                    console.write(f"linklocal-resetd: {text}\r\n")
+                with open(os.open(self._places.console, flags), "wb", buffering=0) as console:
+                    console.write(f"linklocal-resetd: {text}\r\n".encode())
             except OSError as error:
                 self._say(f"{self._places.console}: {error.strerror}")
 

@@ -341,11 +341,13 @@ class ResetEngine:
             "SELECT DISTINCT instance FROM reset_requests WHERE finished IS NULL AND expires <= ?",
             now,
         )
-        for row in rows:
-            instance_id = row["instance"]
-            await self._store.write(partial(expire_due, now=now, instance_id=instance_id))
-            await self._changed(instance_id, ended=True)
-        self._arm()
+        try:
+            for row in rows:
+                instance_id = row["instance"]
+                await self._store.write(partial(expire_due, now=now, instance_id=instance_id))
+                await self._changed(instance_id, ended=True)
+        finally:
+            self._arm()
 
     def _known(self, request_id: str) -> ResetRequest:
         found = self.request(request_id)
