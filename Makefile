@@ -33,12 +33,17 @@ roots: $(VENV)/.made
 bench: $(VENV)/.made roots
 	$(VENV)/bin/python -m tests.benchmarks
 
+NEEDS = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(PYTHON) is older than \
+3.10, which the server needs: name a newer one, as in make PYTHON=python3.12")'
+
 .venv/.made: pyproject.toml
+	@$(NEEDS)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,speed]'
 	@touch $@
 
 .demo-venv/.made: pyproject.toml
+	@$(NEEDS)
 	@test -x .demo-venv/bin/python || $(PYTHON) -m venv .demo-venv
 	@echo "installing into .demo-venv ..."
 	@.demo-venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
