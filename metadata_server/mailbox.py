@@ -6,6 +6,7 @@ The rules are nova's: written once, then a conflict until it is cleared; at most
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Final
 
 from .errors import BadRequest, Conflict
@@ -34,6 +35,16 @@ class Mailbox:
         rows = self._store.read("SELECT body FROM mailbox WHERE instance_id = ?", instance_id)
         return bytes(rows[0]["body"]) if rows else b""
 
+    def all(self) -> dict[str, bytes]:
+        """Return what every guest has posted."""
+        rows = self._store.read("SELECT instance_id, body FROM mailbox ORDER BY instance_id")
+        return {row["instance_id"]: bytes(row["body"]) for row in rows}
+
+    def load(self, state: sqlite3.Connection, bodies: Mapping[str, bytes]) -> None:
+        """Put *bodies* in the place of all that is posted, within a transaction of others."""
+        state.execute("DELETE FROM mailbox")
+        state.executemany("INSERT INTO mailbox VALUES (?, ?)", bodies.items())
+
     async def post(self, instance_id: str, body: bytes) -> None:
         """Keep *body*; it is on the disk when this returns. Conflict when there is one already."""
         if self.get(instance_id):
@@ -49,6 +60,13 @@ class Mailbox:
         await self._store.write(
             lambda store: store.execute("DELETE FROM mailbox WHERE instance_id = ?", (instance_id,))
         )
+
+    def forget(self, state: sqlite3.Connection, instance_id: str) -> None:
+        """Forget all about an instance within the transaction that removes it."""
+        state.execute("DELETE FROM mailbox WHERE instance_id = ?", (instance_id,))
+
+    async def forgotten(self, instance_id: str) -> None:
+        """Nobody waits for a mailbox."""
 
 
 def _insert(store: sqlite3.Connection, instance_id: str, body: bytes) -> bool:

@@ -330,8 +330,7 @@ class Overlay:
                     check(change.document, command_of(base) if base else ())
                 instance = self._applied(base, change)
                 if instance is not None:
-                    if instance.id != instance_id:
-                        raise InvalidDocument(("/id", f"id: expected {instance_id}"))
+                    _check_id(instance, instance_id)
                     if outside:
                         self._check(instance, taken)
                     _check_claims(instance, taken)
@@ -369,8 +368,9 @@ class Overlay:
 
     async def _alter(self, current: Instance, made: Change, *, force: bool) -> Instance:
         instance = self._applied(self._base.get(current.id), made)
-        if instance is None or instance.id != current.id:
-            raise InvalidDocument(("/id", f"id: expected {current.id}, which never changes"))
+        if instance is None:
+            raise NotFound(f"no such instance: {current.id!r}")
+        _check_id(instance, current.id)
         if instance.user_data != current.user_data and not force:
             raise Conflict("user_data: fixed once the instance exists; expected force to change it")
         self._check(instance, self._taken)
@@ -472,6 +472,11 @@ class _Within:
             raise InvalidDocument(
                 *((f"/{number}{where}", f"[{number}].{text}") for where, text in error.problems)
             ) from None
+
+
+def _check_id(instance: Instance, instance_id: str) -> None:
+    if instance.id != instance_id:
+        raise InvalidDocument(("/id", f"id: expected {instance_id}, which never changes"))
 
 
 def _check_claims(instance: Instance, taken: Mapping[tuple[str, object], str]) -> None:

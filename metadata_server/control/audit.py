@@ -43,6 +43,12 @@ def admit(caller: Caller) -> None:
     _entry.get().caller = caller
 
 
+def caller() -> str:
+    """Return the name of who makes the request under way."""
+    found = _entry.get().caller
+    return found.name if found else ""
+
+
 def note(**words: object) -> None:
     """Add what is known of the write under way: plain facts only, None for what is not worth it."""
     _entry.get().words.update(words)
@@ -52,7 +58,8 @@ def record(entry: Entry, request: web.Request, status: int) -> None:
     """Write the line of *request*, when it is a write or was refused at the door."""
     if entry.caller is None:
         if status in (401, 403):
-            log.warning("refused %s %s from=%s", request.method, _what(request), peer(request))
+            path = _quoted(request.rel_url.raw_path[:256])
+            log.warning("refused %s %s from=%s", request.method, path, peer(request))
         return
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return

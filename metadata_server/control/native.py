@@ -1,9 +1,9 @@
-"""The native API under /linklocal/v1: instances, posted passwords, password resets."""
+"""The native API of passwords: those that guests post, and resets."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, get_args
 
 from aiohttp import web
@@ -19,12 +19,21 @@ from ..reset.requests import Apply, ResetRequest
 from ..secret import Secret
 from .audit import note
 from .body import Body, InvalidBody, read_body
-from .view import enrolment_view, instance_view, request_view, summary
+from .instances import GONE, ID, ONE
+from .openapi import refused
+from .routes import Accepts, Answer, Call, Handler, Parameter
+from .schemas import SCHEMES_MADE, TEXT, many, reference, table
+from .view import enrolment_view, request_view
 
-BASE: Final = "/linklocal/v1"
-SCHEMES_MADE: Final = ("sha512", "sha256", "bcrypt")
 LONGEST_WAIT: Final = 60.0
 """Seconds; a client that wants to wait longer asks again."""
+
+REQUEST: Final = Parameter("request", "Id of the reset.", "path")
+WAIT: Final = Parameter(
+    "wait",
+    "Seconds to wait for the end of the reset.",
+    schema={"type": "number", "minimum": 0, "maximum": LONGEST_WAIT},
+)
 
 
 class Native:
@@ -36,43 +45,127 @@ class Native:
         self._engine = engine
         self._draining = asyncio.Event()
 
-    def routes(self) -> list[web.RouteDef]:
-        one = BASE + "/instances/{id}"
-        resets = one + "/reset-password"
-        return [
-            web.get(BASE + "/instances", self.list_instances),
-            web.get(one, self.show_instance),
-            web.get(one + "/password", self.posted_password),
-            web.delete(one + "/password", self.forget_password),
-            web.post(resets, self.ask_reset),
-            web.get(resets, self.list_resets),
-            web.get(resets + "/{request}", self.show_reset),
-            web.delete(resets + "/{request}", self.cancel_reset),
-            web.post(resets + "/{request}/confirm", self.confirm_reset),
-            web.post(one + "/reset-key", self.accept_key),
-            web.post(one + "/reset-key/token", self.make_token),
-        ]
+    def calls(self) -> tuple[Call, ...]:
+        resets = ONE + "/reset-password"
+        reset = resets + "/{request}"
+        one, asked = (ID,), (ID, REQUEST)
+        shown = {200: Answer("The reset.", reference("ResetRequest"))} | GONE
+        late = refused(409, "It is too late, or the guest does not allow it.")
+
+        def call(
+            method: str,
+            path: str,
+            name: str,
+            summary: str,
+            handler: Handler,
+            answers: Mapping[int, Answer],
+            parameters: tuple[Parameter, ...],
+            accepts: Accepts | None = None,
+        ) -> Call:
+            return Call(
+                method,
+                path,
+                name,
+                summary,
+                handler,
+                answers,
+                parameters,
+                accepts,
+                group="passwords",
+            )
+
+        return (
+            call(
+                "GET",
+                ONE + "/password",
+                "showPassword",
+                "Show what the guest has posted as its password.",
+                self.posted_password,
+                {200: Answer("Empty when there is none.", table(password=TEXT))} | GONE,
+                one,
+            ),
+            call(
+                "DELETE",
+                ONE + "/password",
+                "forgetPassword",
+                "Forget what the guest has posted, so that it may post another.",
+                self.forget_password,
+                {204: Answer("It is forgotten.")} | GONE,
+                one,
+            ),
+            call(
+                "POST",
+                resets,
+                "askReset",
+                "Give an account a new password.",
+                self.ask_reset,
+                {202: Answer("It is asked for.", reference("ResetRequest"), ("Location",))}
+                | GONE
+                | late,
+                one,
+                Accepts(reference("ResetAsked")),
+            ),
+            call(
+                "GET",
+                resets,
+                "listResets",
+                "List an instance's resets, the newest first.",
+                self.list_resets,
+                {200: Answer("The resets.", table(requests=many(reference("ResetRequest"))))}
+                | GONE,
+                one,
+            ),
+            call(
+                "GET",
+                reset,
+                "showReset",
+                "Show a reset, now or when it has ended.",
+                self.show_reset,
+                shown,
+                (*asked, WAIT),
+            ),
+            call(
+                "DELETE",
+                reset,
+                "cancelReset",
+                "Take a reset back.",
+                self.cancel_reset,
+                shown | late,
+                asked,
+            ),
+            call(
+                "POST",
+                reset + "/confirm",
+                "confirmReset",
+                "Let the guest on record have a reset that was asked for its predecessor.",
+                self.confirm_reset,
+                shown | late,
+                asked,
+            ),
+            call(
+                "POST",
+                ONE + "/reset-key",
+                "acceptKey",
+                "Take the new identity of an instance's reset daemon.",
+                self.accept_key,
+                {200: Answer("Who is on record.", reference("Enrolment"))} | GONE | late,
+                one,
+                Accepts(table(fingerprint=TEXT)),
+            ),
+            call(
+                "POST",
+                ONE + "/reset-key/token",
+                "makeEnrolToken",
+                "Make a one-time token with which the first reset daemon may enrol.",
+                self.make_token,
+                {200: Answer("The token, shown once.", table(token=TEXT))} | GONE | late,
+                one,
+            ),
+        )
 
     async def drain(self, _: web.Application) -> None:
         """Answer at once whoever waits for the end of a reset."""
         self._draining.set()
-
-    async def list_instances(self, _: web.Request) -> web.Response:
-        enrolment = self._engine.enrolment
-        return web.json_response(
-            {"instances": [summary(i, enrolment(i.id)) for i in self._catalog.all()]}
-        )
-
-    async def show_instance(self, request: web.Request) -> web.Response:
-        instance = self._instance(request)
-        return web.json_response(
-            instance_view(
-                instance,
-                self._engine.enrolment(instance.id),
-                revision=self._catalog.revision(instance.id),
-                password_posted=bool(self._mailbox.get(instance.id)),
-            )
-        )
 
     async def posted_password(self, request: web.Request) -> web.Response:
         instance = self._instance(request)
@@ -107,7 +200,9 @@ class Native:
         asked = await self._engine.ask(instance, user, made, apply=apply, **options)
         note(reset=asked.id, state=asked.state)
         return self._answer(
-            asked, status=202, location=f"{BASE}/instances/{instance.id}/reset-password/{asked.id}"
+            asked,
+            status=202,
+            location=f"{ONE}/reset-password/{asked.id}".replace("{id}", instance.id),
         )
 
     async def list_resets(self, request: web.Request) -> web.Response:

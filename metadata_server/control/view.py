@@ -13,7 +13,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..instance import Instance, Nic
+from ..overlay import Change
 from ..reset.requests import Enrolment, ResetRequest
+
+_WORDS = {"patch": "patched", "whole": "replaced", "gone": "removed"}
 
 
 def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
@@ -29,21 +32,28 @@ def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
         "os_type": instance.os_type,
         "flavor": instance.flavor,
         "addresses": addresses,
+        "tags": dict(instance.tags),
         "reset": {"enrolment": "enrolled" if enrolment else "never"},
     }
 
 
 def instance_view(
-    instance: Instance, enrolment: Enrolment | None, *, revision: int, password_posted: bool
+    instance: Instance,
+    enrolment: Enrolment | None,
+    *,
+    revision: int,
+    password_posted: bool,
+    change: Change | None,
+    is_configured: bool,
 ) -> dict[str, Any]:
     """Return all that may be told of *instance*."""
-    image, qos = instance.image, instance.qos
-    identify, options = instance.identify, instance.metadata_options
+    image, qos, identify = instance.image, instance.qos, instance.identify
     return {
         "id": instance.id,
         "name": instance.name,
         "hostname": instance.hostname,
         "revision": revision,
+        "changed_by_api": _changed(change, is_configured=is_configured),
         "project_id": instance.project_id,
         "enterprise_project_id": instance.enterprise_project_id,
         "region": instance.region,
@@ -69,7 +79,7 @@ def instance_view(
         "extra": sorted(instance.extra),
         "ec2_ids": dict(instance.ec2_ids),
         "block_devices": dict(instance.block_devices),
-        "metadata_options": asdict(options),
+        "metadata_options": options_view(instance),
         "identify": {
             "addresses": list(map(str, identify.addresses)),
             "interface": identify.interface,
@@ -78,6 +88,21 @@ def instance_view(
         "reset_password": asdict(instance.reset_password),
         "password_posted": password_posted,
         "reset": enrolment_view(enrolment),
+    }
+
+
+def options_view(instance: Instance) -> dict[str, Any]:
+    """Return how the metadata of *instance* is served."""
+    return asdict(instance.metadata_options)
+
+
+def overlay_view(change: Change) -> dict[str, Any]:
+    """Return what was changed by API, with all that is in it."""
+    return {
+        "kind": change.kind,
+        "document": dict(change.document),
+        "created": change.created,
+        "changed": change.changed,
     }
 
 
@@ -144,6 +169,12 @@ def _nic(nic: Nic) -> dict[str, Any]:
         "routes": [asdict(route) for route in nic.routes],
         "addresses": list(nic.addresses),
     }
+
+
+def _changed(change: Change | None, *, is_configured: bool) -> str | None:
+    if change is None:
+        return None
+    return _WORDS[change.kind] if is_configured else "created"
 
 
 def _text(value: object) -> str | None:

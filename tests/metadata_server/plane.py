@@ -16,6 +16,8 @@ from metadata_server import mailbox, overlay
 from metadata_server.catalog import Catalog
 from metadata_server.control.app import make_control_app
 from metadata_server.control.auth import Tokens
+from metadata_server.control.replays import SCHEMA as REPLAYS_SCHEMA
+from metadata_server.control.replays import Replays
 from metadata_server.instance import Instance
 from metadata_server.mailbox import Mailbox
 from metadata_server.overlay import Overlay
@@ -72,14 +74,16 @@ async def plane(
     instances: Sequence[Instance],
     *,
     unix: bool = False,
+    access_keys: AccessKeys | None = None,
 ) -> AsyncIterator[Plane]:
     """Run a control plane for *instances* with its state in *directory*."""
-    store = Store(directory / "state", [mailbox.SCHEMA, overlay.SCHEMA, SCHEMA])
+    store = Store(directory / "state", [mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, SCHEMA])
     catalog, box = Catalog(), Mailbox(store)
     changes = Overlay(store, catalog, instances)
     engine = ResetEngine(store, store.directory, catalog)
+    changes.forgetting = (box, engine)
     tokens = Tokens([TOKEN, OTHER_TOKEN])
-    app = make_control_app(catalog, box, engine, tokens, overlay=changes)
+    app = make_control_app(catalog, box, engine, tokens, overlay=changes, replays=Replays(store))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     if unix:
