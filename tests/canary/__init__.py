@@ -1,0 +1,1 @@
+"""Secrets planted in real machines, and the search for them in all that is left behind."""
