@@ -42,7 +42,7 @@ BODY_LIMIT = 1 << 20
 
 CHALLENGE = f'Bearer realm="{REALM}"'
 
-REQUEST_ID_HEADERS = ("X-Request-Id", "X-OpenStack-Request-Id")
+REQUEST_ID_HEADERS = ("X-Request-Id", "X-OpenStack-Request-Id", "X-Compute-Request-Id")
 """What SDKs show with an error."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

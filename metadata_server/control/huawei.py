@@ -24,6 +24,10 @@ PREFIXES: Final = ("/v1", "/v1.1", "/v2", "/v2.1")
 PAGE: Final = 25
 LONGEST_PAGE: Final = 1000
 JOBS_KEPT: Final = 1000
+NOT_SERVERS: Final = frozenset(
+    {"flavors", "flavor-sell-policies", "limits", "os-server-groups", "resize_flavors", "tags"}
+)
+"""Calls of the platform that are not here, whose names are where a server's id is."""
 
 
 class NotBuilt(RequestError):
@@ -152,6 +156,8 @@ class Huawei:
         return web.Response(status=204)
 
     async def show(self, request: web.Request) -> web.Response:
+        if request.match_info["id"] in NOT_SERVERS:
+            raise web.HTTPNotFound
         return web.json_response({"server": self._view(request, self._servers.at(request))})
 
     async def list_details(self, request: web.Request) -> web.Response:

@@ -118,7 +118,8 @@ class _Seen:
             self._known.discard(old)
             self._floor = max(self._floor, dated)
         if signature in self._known:
-            raise Unauthorized("this very request was made already; sign it anew")
+            # Dates have no fractions: the same write twice in a second looks like this as well.
+            raise Unauthorized("this very request was made already; sign it with a later date")
         if moment <= self._floor:
             raise Unauthorized(f"{DATE_HEADER}: too many writes since then; sign the request anew")
         self._known.add(signature)

@@ -18,6 +18,7 @@ from metadata_server.control.app import make_control_app
 from metadata_server.control.auth import Tokens
 from metadata_server.control.replays import SCHEMA as REPLAYS_SCHEMA
 from metadata_server.control.replays import Replays
+from metadata_server.control.signature import AccessKeys
 from metadata_server.instance import Instance
 from metadata_server.mailbox import Mailbox
 from metadata_server.overlay import Overlay
@@ -83,7 +84,15 @@ async def plane(
     engine = ResetEngine(store, store.directory, catalog)
     changes.forgetting = (box, engine)
     tokens = Tokens([TOKEN, OTHER_TOKEN])
-    app = make_control_app(catalog, box, engine, tokens, overlay=changes, replays=Replays(store))
+    app = make_control_app(
+        catalog,
+        box,
+        engine,
+        tokens,
+        overlay=changes,
+        replays=Replays(store),
+        access_keys=access_keys,
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     if unix:
