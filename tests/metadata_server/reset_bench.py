@@ -110,7 +110,9 @@ class Guest:
         link.setblocking(False)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         link.bind((self.address, self.source_port))
-        await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", self.port))
+        # Bound to an address that is not loopback's, it reaches the server by that one.
+        server = "127.0.0.1" if self.address.startswith("127.") else self.address
+        await asyncio.get_running_loop().sock_connect(link, (server, self.port))
         reader, writer = await asyncio.open_connection(sock=link)
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
@@ -165,12 +167,14 @@ class Guest:
 
 
 @asynccontextmanager
-async def bench(directory: Path, one: Instance | None = None) -> AsyncIterator[tuple[Bench, int]]:
+async def bench(
+    directory: Path, one: Instance | None = None, *, listen: str = "127.0.0.1"
+) -> AsyncIterator[tuple[Bench, int]]:
     """Serve one engine inside the block; give it and its port."""
     table = Bench(directory, one or instance())
     runner = web.ServerRunner(web.Server(table.serve))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, listen, 0)
     await site.start()
     try:
         yield table, runner.addresses[0][1]

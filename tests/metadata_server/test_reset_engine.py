@@ -15,8 +15,8 @@ import pytest
 from metadata_server.catalog import Catalog
 from metadata_server.errors import BadRequest, Conflict, NotFound, ServerError
 from metadata_server.instance import Identify
-from metadata_server.reset.states import ACTIVE, FINAL, TRANSITIONS, after
 from metadata_server.reset.engine import SCHEMA, ResetEngine
+from metadata_server.reset.states import ACTIVE, FINAL, TRANSITIONS, after
 from metadata_server.secret import Secret
 from metadata_server.store import Store
 
@@ -293,9 +293,20 @@ def _free_low_port() -> int:
 
 
 async def test_no_proof_is_asked_of_loopback_alone(tmp_path: Path) -> None:
-    """The way `none` cannot be had from elsewhere is seen in a light guest; here its good half."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing: it asks which address would be used.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("no address but loopback's")
+        own = probe.getsockname()[0]
+    async with bench(tmp_path / "state", listen=own) as (_, port):
+        refused = await Guest(port, address=own).enrol()
     async with bench(tmp_path / "state") as (_, port):
-        assert (await Guest(port).enrol()).status == 200
+        good = await Guest(port).enrol()
+
+    assert (refused.status, refused.body["error"]) == (403, "proof")
+    assert good.status == 200
 
 
 async def test_a_token_enrols_once(tmp_path: Path) -> None:
@@ -481,6 +492,56 @@ async def test_live_is_for_the_boot_that_was_there(table: Table) -> None:
     await guest.enrol()
 
     assert await guest.fetch() is None
+
+
+async def test_a_boot_that_only_shares_the_key_is_another_boot(table: Table) -> None:
+    _, port = table
+    guest = Guest(port)
+    await guest.enrol()
+    link = guest.linked()
+
+    guest.boot.boot = b"x" * 16
+
+    assert guest.linked() is link
+    assert (await guest.poll()).status == 403
+
+
+async def test_the_poll_of_an_earlier_boot_ends_when_a_new_one_enrols(table: Table) -> None:
+    at, port = table
+    guest, again = Guest(port), Guest(port)
+    again.reboot(7)
+    await guest.enrol()
+
+    old = asyncio.ensure_future(guest.poll(wait=60))
+    await asyncio.wait([old], timeout=0.05)
+    await again.enrol()
+
+    assert (await old).status == 204
+    asked = await at.engine.ask(at.instance, "root", HASH)
+    order = await again.fetch()
+    assert order is not None
+    assert order.id == asked.id
+
+
+async def test_a_request_of_another_identity_is_neither_given_nor_acknowledged(
+    table: Table,
+) -> None:
+    at, port = table
+    guest, other = Guest(port), Guest(port, seed=2)
+    await guest.enrol()
+    asked = await at.engine.ask(at.instance, "root", HASH)
+    await guest.fetch()
+    await other.enrol()
+    await at.engine.accept(ID, other.fingerprint)
+    await other.enrol()
+
+    claimed = await other.tell(asked.id)
+    await at.store.write(
+        lambda state: state.execute("UPDATE reset_requests SET state = 'pending'").rowcount
+    )
+
+    assert other.recorded(claimed, asked.id).result == "unknown"
+    assert await other.fetch() is None
 
 
 # Acknowledgements
