@@ -167,7 +167,7 @@ def _read_all(
     given: Mapping[str, Any], name: str, read: Callable[[Any], T], wrong: list[tuple[str, str]]
 ) -> dict[str, T]:
     """Return what *read* makes of each entry of the object *name*; note what is wrong."""
-    entries = given.get(name, {})
+    entries = given.get(name, {} if name == "mailbox" else None)
     if not isinstance(entries, dict):
         wrong.append((f"/{name}", f"{name}: expected an object"))
         return {}

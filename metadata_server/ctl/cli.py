@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import instance, password, reset
-from .errors import FAILED, USAGE, CtlError
+from . import api, completion, identity, instance, password, reset, state
+from .errors import FAILED, USAGE, CtlError, Refused
 from .output import aside, cell
 from .parser import Parser
 
@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_all(arguments)
         status: int = options.run(options)
         sys.stdout.flush()
+    except Refused as error:
+        for text in error.mistakes or (str(error),):
+            aside(f"linklocal: {cell(text)}")
+        return error.status
     except CtlError as error:
         aside(f"linklocal: {cell(str(error))}")
         return error.status
@@ -50,8 +54,9 @@ def make_parser() -> Parser:
     parser = Parser(prog="linklocal", description=DESCRIPTION, epilog=EPILOG)
     parser.add_common()
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (instance, password, reset):
+    for group in (instance, state, password, reset, identity, api):
         group.add(commands)
+    completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))
     return parser
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from .discover import Found
 from .errors import CtlError, Refused, UsageError
+from .output import patience
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -22,6 +25,17 @@ if TYPE_CHECKING:
 API = "/linklocal/v1"
 TIMEOUT = 30.0
 ANSWER_LIMIT = 64 << 20
+LONG = 300.0
+"""Seconds for work that grows with what is there."""
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Answer(NamedTuple):
+    """What came back of a call that was done."""
+
+    document: Any
+    """None when the answer is empty."""
+    etag: str | None
 
 
 class Client:
@@ -44,10 +58,24 @@ class Client:
         timeout: float = TIMEOUT,
     ) -> Any:
         """Return the answer's JSON document, None when it is empty."""
+        target = API + "".join("/" + quote(part, safe="") for part in path)
+        return self.exchange(
+            method, f"{target}?{query}" if query else target, body=body, timeout=timeout
+        ).document
+
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: object = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        timeout: float = TIMEOUT,
+    ) -> Answer:
+        """Return the answer to a call of *target*, a quoted path with its query."""
         from http.client import HTTPException
 
-        target = self._base + API + "".join("/" + quote(part, safe="") for part in path)
-        headers = {
+        sent = {
             "Accept": "application/json",
             "Authorization": f"Bearer {self._server.token}",
             "Host": self._host(),
@@ -55,16 +83,15 @@ class Client:
         content = None
         if body is not None:
             content = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         self._connection.timeout = timeout
         if self._connection.sock:
             self._connection.sock.settimeout(timeout)
         try:
-            self._connection.request(
-                method, f"{target}?{query}" if query else target, content, headers
-            )
-            response = self._connection.getresponse()
-            answer = response.read(ANSWER_LIMIT)
+            with patience():
+                self._connection.request(method, self._base + target, content, {**sent, **headers})
+                response = self._connection.getresponse()
+                answer = response.read(ANSWER_LIMIT)
         except ssl.SSLError as error:
             raise CtlError(
                 f"{self._server.url}: {error.reason or error}; a certificate of your own is named "
@@ -82,7 +109,7 @@ class Client:
             ) from error
         if response.length:
             raise CtlError(f"{self._server.url}: the answer broke off")
-        return self._read(response.status, answer)
+        return Answer(self._read(response.status, answer), response.getheader("ETag"))
 
     def _read(self, status: int, answer: bytes) -> Any:
         try:
@@ -100,11 +127,20 @@ class Client:
                 status, f"{self._server.url}: the token of {self._server.token_file} was refused"
             )
         detail = document.get("detail") if isinstance(document, dict) else None
-        raise Refused(status, str(detail) if detail else f"{self._server.url}: status {status}")
+        text = str(detail) if detail else f"{self._server.url}: status {status}"
+        raise Refused(status, text, _mistakes(document))
 
     def _host(self) -> str:
         split = urlsplit(self._server.url)
         return split.netloc if split.scheme != "unix" else "localhost"
+
+
+def _mistakes(document: Any) -> tuple[str, ...]:
+    """Return the text of each mistake that the server found."""
+    errors = document.get("errors") if isinstance(document, dict) else None
+    if not isinstance(errors, list):
+        return ()
+    return tuple(str(each.get("detail")) for each in errors if isinstance(each, dict))
 
 
 def _connect(url: str, ca_file: str | None) -> tuple[str, HTTPConnection]:

@@ -19,8 +19,9 @@ class UsageError(CtlError):
 
 
 class Refused(CtlError):
-    """The server answered with an error; *code* is its HTTP status."""
+    """The server answered with an error; *code* is its HTTP status, *mistakes* are all it found."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, mistakes: tuple[str, ...] = ()) -> None:
         super().__init__(text)
         self.code = code
+        self.mistakes = mistakes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 
 def document(value: object) -> None:
@@ -41,6 +42,33 @@ def _flat(values: Mapping[str, object], at: str = "") -> Iterator[tuple[str, obj
 def aside(text: str) -> None:
     """Print a line for people that is no part of the result."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def patience(after: float = 1.0) -> Iterator[None]:
+    """Show for how long the block has been waiting, at a terminal and from *after* seconds on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from threading import Event, Thread
+
+    done = Event()
+
+    def count() -> None:
+        waited = 0.0
+        while not done.wait(after):
+            waited += after
+            print(f"\rwaiting for the server, {waited:.0f} s", end="", file=sys.stderr, flush=True)
+        if waited:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    counter = Thread(target=count, daemon=True)
+    counter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        counter.join()
 
 
 def cell(value: object) -> str:
