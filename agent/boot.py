@@ -47,6 +47,15 @@ def boot(host: Host, wishes: Wishes) -> Status:
     return status
 
 
+def finish(host: Host, status: Status) -> None:
+    """End the boot as the user data asks for: nothing of the agent is left to be done."""
+    failure = guarded(host.finish)
+    if failure:
+        log.error("power_state: %s", failure)
+        status.report.failed("power_state", failure)
+        status.end(Stage.FINAL)
+
+
 def guarded(work: Callable[[], None]) -> str:
     """Do *work*; return what went wrong in words, empty when nothing did."""
     try:
@@ -242,7 +251,8 @@ class Journey:
 
     def _module(self, name: Name, context: Context) -> None:
         """Run the module when there is anything for it, and it has not run before."""
-        if not (name.always or wanted(name, context.config)):
+        served = bool(name.served and getattr(context.instance, name.served))
+        if not (name.always or served or wanted(name, context.config)):
             return
         failure = guarded(partial(self._load_and_apply, name, context))
         if failure:

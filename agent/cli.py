@@ -88,18 +88,20 @@ def _way(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Boot, and return how it went."""
-    from .boot import boot
+    from .boot import boot, finish
     from .host import Host
     from .journal import log
 
     host = Host(options.root)
     log.stderr = not options.quiet
     try:
-        record = boot(host, _wishes(options)).record
+        done = boot(host, _wishes(options))
+        record = done.record
     finally:
         log.flush_to(host)
     if record["status"] != "running":
-        print(_summary(record))
+        print(_summary(record), flush=True)
+        finish(host, done)
     return FAILED if record["status"] == "failed" else DONE
 
 

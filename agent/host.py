@@ -29,6 +29,8 @@ Content = Union[bytes, Secret]
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 _LOCK = "/etc/.pwd.lock"
+_LARGEST = 256 * 1024 * 1024
+"""Bytes of a fetched file that are taken at most."""
 
 
 class Host:
@@ -55,6 +57,7 @@ class Host:
         self.live = self._root == "/"
         self.runs = self.live or (os.geteuid() == 0 and self.kind("/bin/sh", follow=True) == "file")
         self.not_run = []
+        self._at_end: tuple[str, ...] = ()
         # The distribution's useradd and the like; else the account files are edited here.
         self._tools = self.live
 
@@ -225,6 +228,59 @@ class Host:
                 write_all(console, _bytes(text.encode() if isinstance(text, str) else text))
             finally:
                 os.close(console)
+
+    def feed(self, path: str, content: Content) -> None:
+        """Write into the character device *path*, such as /dev/urandom; it stays what it is."""
+        if not self.live:
+            self.not_run.append(f"write into {path}")
+            return
+        if self.kind(path, follow=True) != "other":
+            raise HostError(f"write into {path}: no such device")
+        with _refusal(f"write into {path}"):
+            device = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                if not stat.S_ISCHR(os.fstat(device).st_mode):
+                    raise ValueError("it is no character device")
+                write_all(device, _bytes(content))
+            finally:
+                os.close(device)
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 5.0,
+        attempts: int = 10,
+    ) -> bytes:
+        """Return what is at *url*, http or https; with *data*, the answer to a POST of it.
+
+        *timeout*: the longest silence of the other side, in seconds. HostError after *attempts*.
+        """
+        from .user_data.fetch import Fetcher, Patience
+        from .user_data.parts import Refused
+
+        patience = Patience(timeout, attempts * (timeout + 2), 0.5, attempts)
+        try:
+            return Fetcher(patience=patience).request(
+                url, limit=_LARGEST, data=data, headers=headers or {}
+            )
+        except Refused as error:
+            raise HostError(str(error)) from error
+
+    def when_done(self, argv: Sequence[str]) -> None:
+        """Keep a program that ends this boot, such as shutdown, until `finish`."""
+        if self.live:
+            self._at_end = tuple(argv)
+        else:
+            self.not_run.append(" ".join(argv))
+
+    def finish(self) -> None:
+        """Run what `when_done` kept, once: nothing of the agent is left to be done."""
+        argv, self._at_end = self._at_end, ()
+        if argv:
+            self._tool("end of the boot", argv)
 
     def reload_service(self, *names: str) -> None:
         """Have the first service of *names* that exists read its configuration, if it runs."""

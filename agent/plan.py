@@ -18,8 +18,8 @@ class Effect(NamedTuple):
     """One change in words that hold no secret."""
 
     verb: str
-    """write, append, directory, remove, link, run, hostname, console, group, user, groups or
-    password."""
+    """write, append, directory, remove, link, run, feed, fetch, post, at the end run, hostname,
+    console, group, user, groups or password."""
     target: str
     detail: str
 
@@ -122,6 +122,30 @@ class Plan(Host):
         """Record that something is shown on the console."""
         size = _size(text.encode() if isinstance(text, str) else text)
         self._record("console", "/dev/console", size)
+
+    def feed(self, path: str, content: Content) -> None:
+        """Record what goes into the device."""
+        self._record("feed", path, _size(content))
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 5.0,
+        attempts: int = 10,
+    ) -> bytes:
+        """Record what is asked for; what comes of it is not known, and nothing here."""
+        from .user_data.include import shown
+
+        verb, detail = ("fetch", "") if data is None else ("post", _size(data))
+        self._record(verb, shown(url), detail)
+        return b""
+
+    def when_done(self, argv: Sequence[str]) -> None:
+        """Record how the boot is to end."""
+        self._record("at the end run", " ".join(argv), "")
 
     def set_hostname(self, name: str) -> None:
         """Record the kernel's new name, when it is another."""

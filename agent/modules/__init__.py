@@ -16,13 +16,17 @@ class Name(NamedTuple):
     keys: tuple[str, ...] = ()
     always: bool = False
     """It runs without any of its keys, too."""
+    served: str = ""
+    """A field of the instance's data that has it run without any of its keys, too."""
 
 
 # By stage, then in the order of running. Files come before users, so that a skeleton or a
 # useradd default can be among them; keys come after users, passwords after keys.
 NAMES = (
+    Name("random_seed", Stage.NETWORK, ("random_seed",), served="random_seed"),
     Name("bootcmd", Stage.NETWORK, ("bootcmd",)),
     Name("write_files", Stage.NETWORK, ("write_files",)),
+    Name("growpart", Stage.NETWORK, ("growpart", "resize_rootfs"), always=True),
     Name("mounts", Stage.NETWORK, ("mounts", "mount_default_fields")),
     Name(
         "hostname",
@@ -69,7 +73,9 @@ NAMES = (
     Name("scripts", Stage.FINAL, always=True),
     Name("runcmd", Stage.FINAL, ("runcmd",)),
     Name("scripts_late", Stage.FINAL, always=True),
+    Name("phone_home", Stage.FINAL, ("phone_home",)),
     Name("final_message", Stage.FINAL, ("final_message",), always=True),
+    Name("power_state", Stage.FINAL, ("power_state",)),
 )
 
 NOT_MODULES = frozenset(
@@ -132,15 +138,10 @@ NOT_YET = frozenset(
         "device_aliases",
         "disk_setup",
         "fs_setup",
-        "growpart",
         "keyboard",
         "manage_resolv_conf",
         "no_ssh_fingerprints",
         "package_reboot_if_required",
-        "phone_home",
-        "power_state",
-        "random_seed",
-        "resize_rootfs",
         "resolv_conf",
         "rsyslog",
         "ssh_import_id",

@@ -15,6 +15,10 @@ from agent.version import VERSION
 from .machine import KEY, Machine
 
 DOCUMENTS = {
+    "random_seed": "random_seed: {file: /var/seed, data: secret}",
+    "growpart": "{growpart: {mode: auto}, resize_rootfs: noblock}",
+    "phone_home": "phone_home: {url: 'http://127.0.0.1:9/'}",
+    "power_state": "power_state: {mode: reboot}",
     "bootcmd": "bootcmd: ['echo hello', [touch, /tmp/x]]",
     "write_files": "write_files: [{path: /etc/a/b, content: hello, permissions: '0600'}]",
     "hostname": "hostname: web-1",
