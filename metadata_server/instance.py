@@ -1,6 +1,6 @@
 """What may be served to one guest: every field of the configuration, typed and checked.
 
-Defaults are those of DESIGN.md 3.2; what is derived (host name, meta) is derived where it is read in.
+Defaults are those of docs/configuration.md; what is derived (host name, meta) is so where it is read.
 """
 
 from __future__ import annotations
