@@ -45,6 +45,19 @@ from .reset.hashing import scheme_of
 from .secret import Secret
 
 MOST_TAGS: Final = 10
+EC2_IDS: Final = (
+    "instance-id",
+    "ami-id",
+    "reservation-id",
+    "kernel-id",
+    "ramdisk-id",
+    "ancestor-ami-ids",
+    "product-codes",
+    "availability-zone-id",
+    "group-name",
+    "host-id",
+    "partition-number",
+)
 
 _BASE64 = Text(v.read_base64, "base64", secret=True)
 
@@ -363,10 +376,10 @@ INSTANCE: Final = Section(
             "ec2_ids",
             TableOf(
                 v.LINE,
-                names=("instance-id", "ami-id", "reservation-id", "kernel-id", "ramdisk-id"),
+                names=EC2_IDS,
                 noun="id",
             ),
-            "EC2 ids in place of the derived ones",
+            "EC2 ids in place of the derived ones, and such as are only given",
         ),
         Key(
             "login_mode",

@@ -5,14 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from .huawei import served_agency
 from .instance import Instance, Nic
-from .tree import SLOT, TEXT, Branch, Directory, Entry, Leaf, Live, Node, Value, build
+from .notices import Maintenance, launched_at, notices_of, utc
+from .tree import (
+    SLOT,
+    TEXT,
+    Branch,
+    Directory,
+    Entry,
+    Leaf,
+    Live,
+    Node,
+    Signed,
+    Value,
+    build,
+)
 
 LATEST: Final = "latest"
 
@@ -49,6 +62,9 @@ VERSIONS: Final = (
 )
 
 DIGITS: Final = 17
+
+ZULU: Final = "%Y-%m-%dT%H:%M:%SZ"
+GREENWICH: Final = "%d %b %Y %H:%M:%S GMT"
 
 BLOCK_DEVICES: Final = MappingProxyType({"ami": "vda", "root": "/dev/vda"})
 
@@ -135,6 +151,11 @@ def _interface(instance: Instance, nic: Nic, number: int) -> Directory:
         "mac": nic.mac,
         "network-card-index": "0",
         "owner-id": instance.project_id,
+        "security-group-ids": _lines(
+            tuple(
+                ec2_id("sg", f"{instance.project_id}/{name}") for name in instance.security_groups
+            )
+        ),
         "security-groups": _lines(instance.security_groups),
         "subnet-id": ec2_id("subnet", nic.network_id),
         "vpc-id": ec2_id("vpc", instance.vpc_id) if instance.vpc_id else None,
@@ -142,7 +163,7 @@ def _interface(instance: Instance, nic: Nic, number: int) -> Directory:
     if nic.ipv4:
         subnet = str(IPv4Interface(f"{nic.ipv4}/{nic.prefix}").network)
         found |= {
-            "local-ipv4s": str(nic.ipv4),
+            "local-ipv4s": _lines((str(nic.ipv4), *_further(nic, 4))),
             "subnet-ipv4-cidr-block": subnet,
             "vpc-ipv4-cidr-block": subnet,
             "vpc-ipv4-cidr-blocks": subnet,
@@ -154,7 +175,7 @@ def _interface(instance: Instance, nic: Nic, number: int) -> Directory:
     if nic.ipv6:
         subnet = str(IPv6Interface(f"{nic.ipv6}/{nic.ipv6_prefix}").network)
         found |= {
-            "ipv6s": str(nic.ipv6),
+            "ipv6s": _lines((str(nic.ipv6), *_further(nic, 6))),
             "subnet-ipv6-cidr-blocks": subnet,
             "vpc-ipv6-cidr-blocks": subnet,
         }
@@ -165,6 +186,11 @@ def _interface(instance: Instance, nic: Nic, number: int) -> Directory:
             if value is not None
         }
     )
+
+
+def _further(nic: Nic, version: int) -> tuple[str, ...]:
+    interfaces = [ip_interface(each) for each in nic.addresses]
+    return tuple(str(each.ip) for each in interfaces if each.version == version)
 
 
 def _tags(instance: Instance) -> Directory | None:
@@ -203,7 +229,8 @@ def _architecture(instance: Instance) -> str:
     return "i386" if instance.meta.get("os_bit") == "32" else "x86_64"
 
 
-def _identity_document(instance: Instance) -> Value:
+def _identity_document(instance: Instance) -> Leaf:
+    launched = launched_at(instance)
     return _json(
         {
             "accountId": instance.project_id,
@@ -216,13 +243,65 @@ def _identity_document(instance: Instance) -> Value:
             "instanceId": instance_id(instance),
             "instanceType": instance.flavor,
             "kernelId": instance.ec2_ids.get("kernel-id"),
-            "pendingTime": None,
+            "pendingTime": utc(launched, ZULU) if launched is not None else None,
             "privateIp": _local_ipv4(instance) or None,
             "ramdiskId": instance.ec2_ids.get("ramdisk-id"),
             "region": instance.region,
             "version": "2017-09-30",
         }
     )
+
+
+def _signed(form: Literal["signature", "pkcs7", "rsa2048"]) -> Callable[[Instance], Value]:
+    return lambda instance: Signed(form, _identity_document(instance).body)
+
+
+def _identity_info(instance: Instance) -> Live:
+    """Whose credentials `identity-credentials` has; the template wants their time."""
+    document = {"Code": "Success", "LastUpdated": SLOT, "AccountId": instance.project_id}
+    return Live("identity-info", TEXT, _json(document).body)
+
+
+def _interruption(instance: Instance) -> Leaf | None:
+    found = notices_of(instance).interruption
+    return _json({"action": found.action, "time": utc(found.time, ZULU)}) if found else None
+
+
+def _termination_time(instance: Instance) -> str | None:
+    # As EC2 has it: a stopped or hibernated instance comes back, so this path is not for it.
+    found = notices_of(instance).interruption
+    return utc(found.time, ZULU) if found and found.action == "terminate" else None
+
+
+def _rebalance(instance: Instance) -> Leaf | None:
+    found = notices_of(instance).rebalance
+    return _json({"noticeTime": utc(found, ZULU)}) if found is not None else None
+
+
+def _maintenance(*, active: bool) -> Callable[[Instance], Value]:
+    def leaf(instance: Instance) -> Leaf | None:
+        events = [
+            _event(each)
+            for each in notices_of(instance).maintenance
+            if (each.state == "active") == active
+        ]
+        return Leaf(json.dumps(events, indent=2).encode()) if events else None
+
+    return leaf
+
+
+def _event(event: Maintenance) -> dict[str, str]:
+    found = {"NotBefore": utc(event.not_before, GREENWICH)}
+    found |= {"Code": event.code, "Description": event.description, "EventId": event.id}
+    if event.not_after is not None:
+        found["NotAfter"] = utc(event.not_after, GREENWICH)
+    if event.deadline is not None:
+        found["NotBeforeDeadline"] = utc(event.deadline, GREENWICH)
+    return {**found, "State": event.state}
+
+
+def _given(name: str) -> Callable[[Instance], Value]:
+    return lambda instance: instance.ec2_ids.get(name)
 
 
 def _lines(values: tuple[str, ...]) -> str:
@@ -275,7 +354,9 @@ ENTRIES: Final = (
         "EIP of the first NIC, or nothing",
         _public_ipv4,
     ),
+    _entry("meta-data/product-codes", "2007-03-01", "when given", _given("product-codes")),
     _entry("meta-data/instance-type", "2007-08-29", "the flavor", lambda i: i.flavor),
+    _entry("meta-data/ancestor-ami-ids", "2007-10-10", "when given", _given("ancestor-ami-ids")),
     _entry("meta-data/block-device-mapping", "2007-12-15", "device names, by use", _block_devices),
     _entry("meta-data/kernel-id", "2007-12-15", "when given", lambda i: i.ec2_ids.get("kernel-id")),
     _entry(
@@ -297,6 +378,24 @@ ENTRIES: Final = (
         "who the instance is, as JSON",
         _identity_document,
     ),
+    _entry(
+        "dynamic/instance-identity/signature",
+        "2009-04-04",
+        "RSA with SHA-256 over the document, in base64",
+        _signed("signature"),
+    ),
+    _entry(
+        "dynamic/instance-identity/pkcs7",
+        "2009-04-04",
+        "PKCS #7 with the document in it, as PEM without its first and last line",
+        _signed("pkcs7"),
+    ),
+    _entry(
+        "dynamic/instance-identity/rsa2048",
+        "2015-10-20",
+        "as pkcs7",
+        _signed("rsa2048"),
+    ),
     _entry("meta-data/mac", "2011-01-01", "address of the first NIC", _mac),
     _entry(
         "meta-data/network/interfaces/macs",
@@ -304,6 +403,7 @@ ENTRIES: Final = (
         "one directory for each NIC: addresses, subnet, groups",
         _macs,
     ),
+    _entry("meta-data/profile", "2011-05-01", "always `default-hvm`", lambda i: "default-hvm"),
     _entry("meta-data/iam/info", "2012-01-12", "the agency's instance profile", _profile),
     _entry(
         "meta-data/iam/security-credentials",
@@ -314,6 +414,43 @@ ENTRIES: Final = (
     _entry("meta-data/services/domain", "2014-02-25", "a domain name", lambda i: "amazonaws.com"),
     _entry("meta-data/services/partition", "2015-10-20", "always `aws`", lambda i: "aws"),
     _entry(
+        "meta-data/spot/termination-time",
+        "2014-11-05",
+        "when the spot instance ends, once that is announced",
+        _termination_time,
+    ),
+    _entry(
+        "meta-data/spot/instance-action",
+        "2016-09-02",
+        "what happens to the spot instance and when, once that is announced",
+        _interruption,
+    ),
+    _entry(
+        "meta-data/events/maintenance/history",
+        "2018-08-17",
+        "events that are over, once there are any",
+        _maintenance(active=False),
+    ),
+    _entry(
+        "meta-data/events/maintenance/scheduled",
+        "2018-08-17",
+        "events to come, once there are any",
+        _maintenance(active=True),
+    ),
+    _entry(
+        "meta-data/identity-credentials/ec2/info",
+        "2018-08-17",
+        "whose identity the next one is",
+        _identity_info,
+    ),
+    _entry(
+        "meta-data/identity-credentials/ec2/security-credentials/ec2-instance",
+        "2018-08-17",
+        "temporary credentials of the instance itself, always made up",
+        lambda i: Live("identity-role", TEXT),
+    ),
+    _entry("meta-data/hibernation/configured", "2019-10-01", "always `false`", lambda i: "false"),
+    _entry(
         "meta-data/instance-life-cycle",
         "2019-10-01",
         "`spot` or `on-demand`",
@@ -322,12 +459,33 @@ ENTRIES: Final = (
     _entry(
         "meta-data/placement/availability-zone-id",
         "2020-08-24",
-        "as availability-zone",
-        lambda i: i.availability_zone,
+        "as availability-zone, unless given",
+        lambda i: i.ec2_ids.get("availability-zone-id") or i.availability_zone,
+    ),
+    _entry("meta-data/placement/group-name", "2020-08-24", "when given", _given("group-name")),
+    _entry("meta-data/placement/host-id", "2020-08-24", "when given", _given("host-id")),
+    _entry(
+        "meta-data/placement/partition-number",
+        "2020-08-24",
+        "when given",
+        _given("partition-number"),
     ),
     _entry("meta-data/placement/region", "2020-08-24", "the region", lambda i: i.region),
+    _entry(
+        "meta-data/events/recommendations/rebalance",
+        "2020-10-27",
+        "when the instance was found to be at risk, once it is",
+        _rebalance,
+    ),
     _entry("meta-data/ipv6", "2021-01-03", "IPv6 address of the first NIC", _ipv6),
     _entry("meta-data/tags/instance", "2021-03-23", "one leaf for each tag", _tags),
+    _entry(
+        "meta-data/autoscaling/target-lifecycle-state",
+        "2021-07-15",
+        "the state the instance goes to, once there is one",
+        lambda i: notices_of(i).life_cycle,
+    ),
+    _entry("meta-data/system", "2022-09-24", "always `nitro`", lambda i: "nitro"),
 )
 
 

@@ -21,10 +21,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from . import ec2, huawei, openstack
 from .access_log import AccessLogger
 from .errors import BadRequest, Forbidden, NotFound, RequestError, RequestTimeout, Unauthorized
+from .events import Events
 from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, identify
+from .identity import Identity
 from .instance import Instance
 from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
+from .notices import served
 from .paths import EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
 from .rendered import Answer, Rendered
 from .replies import GuestRequest, Reply, refusal
@@ -64,22 +67,30 @@ class Guests:
         tokens: Tokens,
         store: Store,
         engine: ResetSide | None,
+        events: Events,
         *,
+        launched: Callable[[str], int | None] = lambda _: None,
         hosts: tuple[str, ...] = (),
         proxy: Proxy | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Serve what *catalog* knows; *store* was made with the mailbox's schema."""
+        """Serve what *catalog* knows; *store* was made with the mailbox's schema.
+
+        *launched* tells when an instance was made, in seconds since 1970.
+        """
         self._catalog = catalog
         self._tokens = tokens
         self._engine = engine
+        self._events = events
+        self._launched = launched
         self._proxy = proxy
         self._now = now
         self._hosts = Hosts(hosts)
         self._mailbox = Mailbox(store)
         self._access_key = store.key("access-keys")
         self._issuer = Issuer(now=now)
-        self._rendered = Rendered()
+        identity = Identity(store)
+        self._rendered = Rendered(lambda node: identity.sign(node.form, node.document))
 
     def server(
         self, interface: str | None = None, *, access_log: logging.Logger | None = None
@@ -115,7 +126,8 @@ class Guests:
         caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)
         instance, target = caller.instance, request.raw_path
-        revision = self._catalog.revision(instance.id)
+        # Both only ever grow, so no two states have the same sum.
+        revision = self._catalog.revision(instance.id) + self._events.revision(instance.id)
         found = self._rendered.ready(instance, revision, target)
         if found is None:
             names = read_path(target) or ()
@@ -124,7 +136,9 @@ class Guests:
             if (family := _token_family(request.method, names)) is not None:
                 return self._token(request, caller, family)
             self._admit(request, instance)
-            found = self._rendered.render(instance, revision, target)
+            notices = self._events.of(instance.id)
+            whole = served(instance, notices, self._launched(instance.id))
+            found = self._rendered.render(whole, revision, target)
             if found is None:
                 raise _nothing(names)
         else:
@@ -190,14 +204,16 @@ class Guests:
         return Reply(Answer(200, body, node.content_type))
 
     async def _credentials(self, instance: Instance, node: Live) -> bytes:
-        command = instance.agency.credentials_command if instance.agency else ()
-        if command:
-            pair = await self._issuer.credentials(instance, command)
+        agency = instance.agency
+        if agency is None or node.kind.startswith("identity"):
+            agency = huawei.IDENTITY
+        if agency.credentials_command:
+            pair = await self._issuer.credentials(instance, agency.credentials_command)
         else:
-            pair = huawei.credentials(self._access_key, instance, self._now())
+            pair = huawei.credentials(self._access_key, instance, agency, self._now())
         if node.kind == "securitykey":
             return huawei.security_key(pair)
-        if node.kind == "role":
+        if node.kind in ("role", "identity-role"):
             return huawei.role_credentials(pair)
         return node.filled(huawei.ec2_time(pair.begins).encode())
 

@@ -15,8 +15,9 @@ from string import ascii_letters, ascii_uppercase, digits
 from typing import Final, NamedTuple
 
 from .instance import Agency, Instance
+from .notices import notices_of, utc
 from .secret import Secret
-from .tree import JSON, Entry, Live
+from .tree import JSON, Entry, Leaf, Live
 
 VALID_SECONDS: Final = 3600
 OVERLAP_SECONDS: Final = 600
@@ -40,6 +41,14 @@ def _security_key(instance: Instance, version: str) -> Live | None:
     return Live("securitykey", JSON) if served_agency(instance) else None
 
 
+def _spot_action(instance: Instance, version: str) -> Leaf | None:
+    found = notices_of(instance).interruption
+    if found is None:
+        return None
+    told = {"action": found.action, "timestamp": utc(found.time, "%Y-%m-%d %H:%M:%S")}
+    return Leaf(json.dumps(told).encode(), JSON)
+
+
 EXTENSIONS: Final = (
     Entry(
         "securitykey",
@@ -47,7 +56,17 @@ EXTENSIONS: Final = (
         "the agency's temporary access keys; 401 without an agency",
         _security_key,
     ),
+    Entry(
+        "spot/instance-action",
+        "2012-08-10",
+        "what happens to the spot instance and when (UTC), once that is announced",
+        _spot_action,
+    ),
 )
+
+
+IDENTITY: Final = Agency("the instance itself")
+"""In whose name a guest has the credentials that say only which instance it is."""
 
 
 class Credentials(NamedTuple):
@@ -60,10 +79,9 @@ class Credentials(NamedTuple):
     expires: int
 
 
-def credentials(key: Secret, instance: Instance, now: float) -> Credentials:
-    """Return the pair that *instance* is given at the time *now*; it must have an agency."""
-    agency = instance.agency.name if instance.agency else ""
-    identity = _joined(b"linklocal access keys", instance.id.encode(), agency.encode())
+def credentials(key: Secret, instance: Instance, agency: Agency, now: float) -> Credentials:
+    """Return the pair that *instance* is given in the name of *agency* at the time *now*."""
+    identity = _joined(b"linklocal access keys", instance.id.encode(), agency.name.encode())
     # Guests change their keys at different times, so that they do not all come at once.
     offset = int.from_bytes(_derived(key, identity, b"offset")[:4], "big") % PERIOD
     begins = (int(now) - offset) // PERIOD * PERIOD + offset

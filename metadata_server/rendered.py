@@ -6,12 +6,14 @@ An answer that is made anew for each request is kept as the node that says how.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from .instance import Instance
 from .paths import in_order, read_path, resolve
-from .tree import TEXT, Directory, Leaf, Live, listing
+from .tree import TEXT, Directory, Leaf, Live, Signed, listing
+
+Sign = Callable[[Signed], bytes]
 
 KEPT_BYTES: Final = 128 * 1024 * 1024
 
@@ -58,7 +60,8 @@ class _Page:
 class Rendered:
     """A bounded cache of answers; the instances asked for last stay."""
 
-    def __init__(self, limit: int = KEPT_BYTES) -> None:
+    def __init__(self, sign: Sign, limit: int = KEPT_BYTES) -> None:
+        self._sign = sign
         self._limit = limit
         self._pages: OrderedDict[str, _Page] = OrderedDict()
         self._size = 0
@@ -72,7 +75,10 @@ class Rendered:
         return page.answers.get(target)
 
     def render(self, instance: Instance, revision: int, target: str) -> Answer | Live | None:
-        """Return the answer for *target*, and keep it; None when the instance has no such path."""
+        """Return the answer for *target*, and keep it; None when the instance has no such path.
+
+        *instance* is asked for here only, so it may hold more than the one given to `ready`.
+        """
         names = read_path(target)
         if names is None:
             return None
@@ -84,6 +90,8 @@ class Rendered:
                 found = Answer(200, listing(node, in_order=in_order(names)).encode(), TEXT)
             elif isinstance(node, Leaf):
                 found = Answer(200, node.body, node.content_type)
+            elif isinstance(node, Signed):
+                found = Answer(200, self._sign(node), TEXT)
             else:
                 found = node
         if found is not None and target in (path, path + "/"):

@@ -17,18 +17,21 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from . import mailbox, overlay
+from . import events, mailbox, overlay
 from .catalog import Catalog, normalised
 from .config import ServerConfig, Tls
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
+from .control.identity import identity_calls
 from .control.listen import check_listen
 from .control.replays import SCHEMA as REPLAYS_SCHEMA
 from .control.replays import Replays
 from .control.signature import AccessKeys
 from .errors import ConfigError
+from .events import Events
 from .guests import Guests
 from .identify import Proxy
+from .identity import Identity
 from .listeners import bind_all, url_of
 from .mailbox import Mailbox
 from .overlay import Overlay
@@ -44,6 +47,14 @@ KEEP_ALIVE: Final = 75.0
 PATIENCE: Final = 10.0
 """Seconds that requests under way get at the end."""
 BACKLOG: Final = 1024
+
+SCHEMAS: Final = (
+    mailbox.SCHEMA,
+    overlay.SCHEMA,
+    events.SCHEMA,
+    REPLAYS_SCHEMA,
+    RESET_SCHEMA,
+)
 
 _AT_START: Final = (
     "listen",
@@ -68,12 +79,18 @@ class Server:
     """A running server. Made by `running`, which also ends it."""
 
     def __init__(
-        self, config: ServerConfig, catalog: Catalog, overlay: Overlay, engine: ResetEngine
+        self,
+        config: ServerConfig,
+        catalog: Catalog,
+        overlay: Overlay,
+        engine: ResetEngine,
+        events: Events,
     ) -> None:
         self.config = config
         self.catalog = catalog
         self.overlay = overlay
         self.engine = engine
+        self.events = events
         self.guest_urls: tuple[str, ...] = ()
         self.control_url = ""
         self.token = ""
@@ -115,14 +132,19 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             stack.callback(sock.close)
         if config.state is not None:
             stack.callback(os.close, _lock(config.state))
-        store = Store(config.state, (mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, RESET_SCHEMA))
+        store = Store(config.state, SCHEMAS)
         stack.callback(store.close)
         catalog = Catalog()
         changes = Overlay(store, catalog, config.instances, user_data_limit=config.limits.user_data)
         engine = ResetEngine(store, store.directory, catalog)
         box = Mailbox(store)
-        changes.forgetting = (box, engine)
-        server = Server(config, catalog, changes, engine)
+        notices = Events(store)
+        changes.forgetting = (box, engine, notices)
+        server = Server(config, catalog, changes, engine, notices)
+        identity = Identity(store)
+        if config.state is not None:
+            # A state that goes with the process makes its key when somebody asks for it.
+            identity.prepare()
         tokens = _texts(config)
         if token is None and not tokens:
             token = secrets.token_urlsafe(32)
@@ -134,6 +156,8 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             Tokens(store.key("tokens")),
             store,
             engine,
+            notices,
+            launched=lambda instance_id: _launched(changes, notices, instance_id),
             hosts=config.hosts,
             proxy=_proxy(config),
         )
@@ -150,6 +174,7 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
                 server.control_tokens,
                 overlay=changes,
                 replays=Replays(store),
+                more=identity_calls(identity),
                 access_keys=server.access_keys,
             ),
             access_log=None,
@@ -177,6 +202,12 @@ async def _end(engine: ResetEngine, runners: Sequence[web.BaseRunner]) -> None:
     """Finish what is under way: long polls at once, other requests with patience."""
     engine.drain()
     await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+def _launched(changes: Overlay, notices: Events, instance_id: str) -> int:
+    """Return when an instance was made; what is configured is as old as the state."""
+    change = changes.get(instance_id)
+    return int(change.created) if change and change.kind == "whole" else notices.born
 
 
 def _texts(config: ServerConfig) -> list[str]:

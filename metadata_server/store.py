@@ -76,17 +76,22 @@ class Store:
 
         Processes that share the directory get the same bytes, whichever is first.
         """
-        path = self.directory / f"{name}.key"
-        try:
-            if not path.exists():
-                _place(path, secrets.token_bytes(KEY_SIZE))
-            _refuse_open(path)
-            value = path.read_bytes()
-        except OSError as error:
-            raise ServerError(f"state {path}: {error.strerror}") from error
+        value = self.kept(f"{name}.key", lambda: secrets.token_bytes(KEY_SIZE))
         if len(value) != KEY_SIZE:
+            path = self.directory / f"{name}.key"
             raise ServerError(f"state {path}: expected {KEY_SIZE} bytes, got {len(value)}")
         return Secret(value)
+
+    def kept(self, name: str, made: Callable[[], bytes]) -> bytes:
+        """Return the secret content of the file *name*, which is *made* at the first call."""
+        path = self.directory / name
+        try:
+            if not path.exists():
+                _place(path, made())
+            _refuse_open(path)
+            return path.read_bytes()
+        except OSError as error:
+            raise ServerError(f"state {path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Finish the writes under way and close; a temporary directory goes with it."""

@@ -31,7 +31,15 @@ class Leaf:
 class Live:
     """A leaf made anew for each request, by the maker that *kind* names."""
 
-    kind: Literal["seeded", "password", "securitykey", "role", "profile"]
+    kind: Literal[
+        "seeded",
+        "password",
+        "securitykey",
+        "role",
+        "profile",
+        "identity-role",
+        "identity-info",
+    ]
     content_type: str = TEXT
     template: bytes = field(default=b"", repr=False)
 
@@ -42,6 +50,14 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """A leaf that holds the signature of *document* in the form of that name."""
+
+    form: Literal["signature", "pkcs7", "rsa2048"]
+    document: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """The names below one path; where it is listed itself, *label* stands for `name/`."""
 
@@ -49,7 +65,7 @@ class Directory:
     label: str | None = None
 
 
-Node: TypeAlias = "Leaf | Live | Directory"
+Node: TypeAlias = "Leaf | Live | Signed | Directory"
 Value: TypeAlias = "Node | str | None"
 
 

@@ -57,8 +57,9 @@ def make_control_app(
     overlay: Overlay,
     replays: Replays,
     access_keys: AccessKeys | None = None,
+    more: Sequence[Call] = (),
 ) -> web.Application:
-    """Return the control plane over these; pass Tokens to change them while it runs."""
+    """Return the control plane over these, with *more* calls; pass Tokens to change them later."""
     known = tokens if isinstance(tokens, Tokens) else Tokens(tokens)
     ways = (known, access_keys or AccessKeys())
     servers = Servers(catalog, overlay, mailbox, engine)
@@ -72,6 +73,7 @@ def make_control_app(
         *Instances(catalog, overlay, mailbox, engine, replays).calls(),
         *native.calls(),
         *State(catalog, overlay, mailbox, replays).calls(),
+        *more,
     )
     app.add_routes(routes(with_document(calls)))
     app.add_routes([*Nova(servers).routes(), *Huawei(servers).routes()])

@@ -11,8 +11,9 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from metadata_server import mailbox
+from metadata_server import events, mailbox
 from metadata_server.catalog import Catalog
+from metadata_server.events import Events
 from metadata_server.guests import Guests
 from metadata_server.identify import Proxy
 from metadata_server.instance import (
@@ -115,6 +116,7 @@ class GuestSide:
     catalog: Catalog
     store: Store
     tokens: Tokens
+    events: Events
     logged: list[dict[str, Any]]
     """What the event loop was told of errors."""
 
@@ -173,15 +175,16 @@ async def listening(
     logged: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: logged.append(context))
-    store = Store(None, [mailbox.SCHEMA])
+    store = Store(None, [mailbox.SCHEMA, events.SCHEMA])
     catalog = Catalog(instances)
     tokens = Tokens(store.key("session-tokens"), now=now)
-    guests = Guests(catalog, tokens, store, None, **options, now=now)
+    notices = Events(store, now=now)
+    guests = Guests(catalog, tokens, store, None, notices, **options, now=now)
     server = guests.server(interface)
     listener = await loop.create_server(server, "127.0.0.1", 0)
     try:
         port = listener.sockets[0].getsockname()[1]
-        yield GuestSide(port, catalog, store, tokens, logged)
+        yield GuestSide(port, catalog, store, tokens, notices, logged)
     finally:
         listener.close()
         await server.shutdown(1)

@@ -35,6 +35,8 @@ EC2_PUT = "/latest/api/token"
 HUAWEI_PUT = "/meta-data/latest/api/token"
 LEAF = "/latest/meta-data/instance-id"
 
+AGENCY = Agency("my-agency")
+
 ELSEWHERE = Identify(addresses=(IPv4Address("192.0.2.7"),))
 
 
@@ -401,10 +403,10 @@ async def test_without_agency_the_refusal_is_the_one_that_sdks_know() -> None:
 
 def test_a_pair_is_renewed_ten_minutes_before_its_end() -> None:
     key = Secret(b"k" * 32)
-    first = huawei.credentials(key, FULL, 1_000_000_000)
+    first = huawei.credentials(key, FULL, AGENCY, 1_000_000_000)
 
-    last = huawei.credentials(key, FULL, first.expires - 601)
-    renewed = huawei.credentials(key, FULL, first.expires - 600)
+    last = huawei.credentials(key, FULL, AGENCY, first.expires - 601)
+    renewed = huawei.credentials(key, FULL, AGENCY, first.expires - 600)
 
     assert last == first
     assert renewed.access != first.access
@@ -415,13 +417,13 @@ def test_a_pair_is_renewed_ten_minutes_before_its_end() -> None:
 def test_every_instance_and_server_has_its_own_pairs() -> None:
     now = 1_000_000_000
     pairs = [
-        huawei.credentials(Secret(b"k" * 32), FULL, now),
-        huawei.credentials(Secret(b"l" * 32), FULL, now),
-        huawei.credentials(Secret(b"k" * 32), replace(FULL, id=BARE.id), now),
+        huawei.credentials(Secret(b"k" * 32), FULL, AGENCY, now),
+        huawei.credentials(Secret(b"l" * 32), FULL, AGENCY, now),
+        huawei.credentials(Secret(b"k" * 32), replace(FULL, id=BARE.id), AGENCY, now),
     ]
 
     assert len({pair.access for pair in pairs}) == 3
-    assert pairs[0] == huawei.credentials(Secret(b"k" * 32), FULL, now)
+    assert pairs[0] == huawei.credentials(Secret(b"k" * 32), FULL, AGENCY, now)
 
 
 # HTTP
@@ -560,7 +562,7 @@ async def test_a_changed_instance_is_served_changed(side: GuestSide) -> None:
 
 
 def test_answers_are_kept_within_bounds() -> None:
-    kept = Rendered(limit=20_000)
+    kept = Rendered(lambda node: b"", limit=20_000)
     instances = [replace(BARE, id=f"instance-{n}") for n in range(100)]
 
     for instance in instances:
