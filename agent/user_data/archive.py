@@ -9,6 +9,8 @@ from .document import parse
 from .mime import safe_name
 from .parts import CLOUD_CONFIG, UNKNOWN, Piece, Refused, first_line_type
 
+OWN_FIELDS = ("content", "type", "filename", "launch-index")
+
 
 def split(content: bytes) -> tuple[Piece, ...]:
     """Return the items of the archive in *content*; Refused when it is none."""
@@ -38,4 +40,11 @@ def _piece(item: Any, number: int) -> Piece:
     # Without a type, what does not say otherwise is cloud-config.
     if not kind and first_line_type(content.lstrip()) == UNKNOWN:
         kind = CLOUD_CONFIG
-    return Piece(content, kind.lower(), safe_name(name), index)
+    headers = {
+        str(key).title(): value
+        for key, value in fields.items()
+        if key not in OWN_FIELDS and isinstance(value, str)
+    }
+    if kind:
+        headers["Content-Type"] = kind
+    return Piece(content, kind.lower(), safe_name(name), index, headers=headers)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..errors import ConfigError
 from ..report import Report
 from .document import parse_mapping
 from .parts import Part
 
 Config = Mapping[str, Any]
 HOW = ("merge_how", "merge_type")
+HEADERS = ("Merge-Type", "X-Merge-Type")
+PREFIX = b"#cloud-config-jsonp"
 
 
 def read(part: Part, place: str, report: Report) -> Config:
@@ -18,12 +21,6 @@ def read(part: Part, place: str, report: Report) -> Config:
     config, odd = parse_mapping(part.content.reveal(), place)
     for words in odd:
         report.warning(place, words)
-    for key in HOW:
-        if key in config:
-            report.warning(
-                f"{place} {key}",
-                "not supported by this version; its keys replaced those of parts before it",
-            )
     return config
 
 
@@ -33,6 +30,56 @@ def joined(configs: Iterable[Config]) -> Config:
     for config in configs:
         whole.update(config)
     return whole
+
+
+def added(whole: Config, config: Config, part: Part, place: str) -> Config:
+    """Return *whole*, of the parts so far, with *config* of *part* merged in as it asks for.
+
+    Raises ConfigError when it asks for what cannot be done.
+    """
+    how = next((key for key in HOW if config.get(key) is not None), "")
+    header = next((part.headers[key] for key in HEADERS if part.headers.get(key)), "")
+    if not how and not header:
+        return joined((whole, config))
+    from .mergers import Merger, merge, read, read_text
+
+    mergers: list[Merger] = []
+    for where, reader, raw in ((how, read, config.get(how)), ("Merge-Type", read_text, header)):
+        try:
+            mergers += reader(raw)  # type: ignore[arg-type]  # each has its own
+        except ValueError as error:
+            raise ConfigError(f"{place}: {where}: {error}") from None
+    if not mergers:
+        return joined((whole, config))
+    if not any(each.kind == "dict" for each in mergers):
+        # Without one, nothing of the part would get in: whoever writes that means another thing.
+        raise ConfigError(f"{place}: {how or 'Merge-Type'}: expected a dict(…) among the mergers")
+    rest = {key: value for key, value in config.items() if key not in HOW}
+    found: Config = merge(tuple(mergers), dict(whole), rest)
+    return found
+
+
+def patched(whole: Config, part: Part, place: str) -> Config:
+    """Return *whole* with the JSON patch in *part* applied; ConfigError when it cannot be."""
+    import json
+
+    from .json_patch import PatchError, apply
+
+    content = part.content.reveal()
+    if content[: len(PREFIX)].lower() == PREFIX:
+        content = content[len(PREFIX) :]
+    try:
+        found = apply(json.loads(content), whole)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise ConfigError(f"{place}: not JSON at {where}: {error.msg.lower()}") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{place}: not JSON that can be read") from None
+    except PatchError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ConfigError(f"{place}: expected a patch that leaves a mapping of keys to values")
+    return found
 
 
 def over(upper: Config, lower: Config) -> Config:

@@ -11,6 +11,7 @@ from typing import Any
 from .parts import Piece, Refused
 
 MOST_MULTIPARTS = 32
+LONGEST_HEADER = 1000
 _MULTIPART = re.compile(rb"^content-type:\s*multipart/", re.IGNORECASE | re.MULTILINE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+@=-]")
 
@@ -39,8 +40,10 @@ def safe_name(name: str) -> str:
 def _piece(part: Message[Any, Any]) -> Piece:
     kind = part.get_content_type()
     name = safe_name(str(part.get_filename() or ""))
+    headers = {key.title(): str(value)[:LONGEST_HEADER] for key, value in part.items()}
     if part.get_content_maintype() == "multipart":
-        return Piece(b"", kind, name, problem="a multipart without its boundaries")
+        problem = "a multipart without its boundaries"
+        return Piece(b"", kind, name, problem=problem, headers=headers)
     index, problem = _launch_index(part)
     content = part.get_payload(decode=True)
     encoding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
@@ -56,7 +59,7 @@ def _piece(part: Message[Any, Any]) -> Piece:
     if not isinstance(content, bytes):
         problem = problem or "MIME that cannot be read"
         content = b""
-    return Piece(content, kind, name, index, problem)
+    return Piece(content, kind, name, index, problem, headers=headers)
 
 
 def _launch_index(part: Message[Any, Any]) -> tuple[int | None, str]:

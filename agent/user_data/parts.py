@@ -1,13 +1,15 @@
 """User data to parts: gzip, base64 and MIME are opened; the first line decides a part's type.
 
-Pure and bounded. A part that cannot be taken is in the result with the reason, beside the others.
+Bounded, and pure but for what `includes` fetches. A part that cannot be taken is in the result with
+the reason, beside the others.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 from ..secret import Secret
 
@@ -20,40 +22,43 @@ SCRIPT = "text/x-shellscript"
 CLOUD_CONFIG = "text/cloud-config"
 ARCHIVE = "text/cloud-config-archive"
 BOOTHOOK = "text/cloud-boothook"
+JSON_PATCH = "text/cloud-config-jsonp"
+INCLUDE = "text/x-include-url"
+INCLUDE_ONCE = "text/x-include-once-url"
+HANDLER = "text/part-handler"
+TEMPLATE = "text/jinja2"
+PER_BOOT = "text/x-shellscript-per-boot"
+PER_INSTANCE = "text/x-shellscript-per-instance"
+PER_ONCE = "text/x-shellscript-per-once"
 WINDOWS = "windows"
 UNKNOWN = "unknown"
 
 # Lower case; a longer prefix stands before its own beginning.
 FIRST_LINES = (
     (b"#cloud-config-archive", ARCHIVE),
-    (b"#cloud-config-jsonp", "text/cloud-config-jsonp"),
+    (b"#cloud-config-jsonp", JSON_PATCH),
     (b"#cloud-config", CLOUD_CONFIG),
     (b"#cloud-boothook", BOOTHOOK),
-    (b"#include-once", "text/x-include-once-url"),
-    (b"#include", "text/x-include-url"),
-    (b"#part-handler", "text/part-handler"),
-    (b"## template:", "text/jinja2"),
+    (b"#include-once", INCLUDE_ONCE),
+    (b"#include", INCLUDE),
+    (b"#part-handler", HANDLER),
+    (b"## template:", TEMPLATE),
     (b"#ps1", WINDOWS),
     (b"rem cmd", WINDOWS),
     (b"<powershell>", WINDOWS),
     (b"<script>", WINDOWS),
     (b"#!", SCRIPT),
 )
-NOT_SERVED = {
-    "text/cloud-config-jsonp": "a JSON patch (#cloud-config-jsonp)",
-    "text/x-include-once-url": "a list of URLs (#include-once)",
-    "text/x-include-url": "a list of URLs (#include)",
-    "text/part-handler": "a part handler (#part-handler)",
-    "text/jinja2": "a jinja template (## template: jinja)",
-    "text/x-shellscript-per-boot": "a script for every boot",
-    "text/x-shellscript-per-instance": "a script for every instance",
-    "text/x-shellscript-per-once": "a script to run once",
+SCRIPTS = frozenset({SCRIPT, PER_BOOT, PER_INSTANCE, PER_ONCE})
+TYPES = SCRIPTS | {
+    *(CLOUD_CONFIG, ARCHIVE, BOOTHOOK, JSON_PATCH, INCLUDE, INCLUDE_ONCE, HANDLER, TEMPLATE)
 }
-"""Formats that are known by name and not taken yet."""
-TYPES = frozenset({SCRIPT, CLOUD_CONFIG, ARCHIVE, BOOTHOOK}) | frozenset(NOT_SERVED)
+RENDERED = frozenset({SCRIPT, CLOUD_CONFIG, BOOTHOOK, JSON_PATCH})
+"""What a template may turn out to be."""
 _SNIFFED = frozenset({"", "text/plain", "text/x-not-multipart", "application/octet-stream", SCRIPT})
 _HEADER = re.compile(rb"(From |[A-Za-z][A-Za-z0-9-]*:[ \t])")
 _MIME = re.compile(rb"^(mime-version:|content-type:\s*multipart/)", re.IGNORECASE | re.MULTILINE)
+_JINJA = re.compile(rb"## template:[ \t]*jinja[ \t\r]*\n", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
 EXPECTED = "expected '#!', '#cloud-config' or MIME on the first line"
 
@@ -69,6 +74,16 @@ class Part(NamedTuple):
     detail: str = ""
     notices: tuple[str, ...] = ()
     launch_index: int | None = None
+    headers: Mapping[str, str] = {}
+    """Of its MIME part or archive item."""
+    handler: str = ""
+    """Name of the part handler that has taken it, so that nobody else does."""
+
+    @property
+    def declared(self) -> str:
+        """The type that was declared for it, where its first line says nothing."""
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return kind if self.type == UNKNOWN and kind else self.type
 
 
 class Piece(NamedTuple):
@@ -80,23 +95,40 @@ class Piece(NamedTuple):
     launch_index: int | None = None
     problem: str = ""
     notice: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class Refused(Exception):
     """A document cannot be opened, in words."""
 
 
+class Includes(Protocol):
+    """Fetches what an include names."""
+
+    def get(self, url: str, *, once: bool, limit: int) -> bytes:
+        """Return what is at *url*; *once*: as it was when it was first fetched for this instance.
+
+        Raises Refused when it cannot be had, or is larger than *limit* bytes.
+        """
+        ...
+
+
 def decode(
-    content: bytes, *, launch_index: int = 0, base64: bool = False, limit: int = LIMIT
+    content: bytes,
+    *,
+    launch_index: int = 0,
+    base64: bool = False,
+    limit: int = LIMIT,
+    includes: Includes | None = None,
 ) -> tuple[Part, ...]:
     """Return the parts of *content* in order; none for an empty document.
 
     With *base64*, text that is base64 of something known is opened, as users of EC2 expect. Parts
-    for another *launch_index* have the result `notice`.
+    for another *launch_index* have the result `notice`, as has an include without *includes*.
     """
     if not content.strip():
         return ()
-    opener = _Opener(limit, base64)
+    opener = _Opener(limit, base64, includes)
     opener.open(Piece(content), 0)
     return tuple(
         part._replace(result="notice", detail=f"for launch index {part.launch_index} only")
@@ -141,15 +173,17 @@ def gunzip(content: bytes, limit: int) -> bytes:
 class _Opener:
     """Opens one document and all within it, under one budget of bytes and parts."""
 
-    def __init__(self, limit: int, base64: bool) -> None:
+    def __init__(self, limit: int, base64: bool, includes: Includes | None) -> None:
         self.parts: list[Part] = []
         self._left = self._limit = limit
         self._base64 = base64
+        self._includes = includes
+        self._on_the_way: list[str] = []
 
     def open(self, piece: Piece, depth: int) -> None:
         """Add the parts of *piece*."""
         notices = [piece.notice] if piece.notice else []
-        kind = piece.type
+        kind, content = piece.type, b""
         try:
             self._admit(piece, depth)
             content = self._text(piece, notices)
@@ -165,10 +199,14 @@ class _Opener:
                 from .archive import split as split_archive
 
                 return self._open_all(split_archive(content), depth + 1)
-            content = _checked(content, kind, notices)
+            if kind in (INCLUDE, INCLUDE_ONCE):
+                return self._include(piece, kind, content, depth, notices)
+            content = checked(content, kind, notices)
         except Refused as refused:
             result = "not run" if kind == WINDOWS else "refused"
-            self._add(piece, kind or UNKNOWN, b"", result, str(refused), notices)
+            # A part handler may know what to do with what we do not know.
+            kept = content if kind not in TYPES or kind == WINDOWS else b""
+            self._add(piece, kind or UNKNOWN, kept, result, str(refused), notices)
             return None
         return self._add(piece, kind, content, "done", "", notices)
 
@@ -184,10 +222,39 @@ class _Opener:
 
     def _open_all(self, pieces: tuple[Piece, ...], depth: int) -> None:
         for piece in pieces:
-            if len(self.parts) >= MOST_PARTS:
+            if len(self.parts) > MOST_PARTS:
                 return
+            if len(self.parts) == MOST_PARTS:
+                piece = Piece(b"", problem=f"more than {MOST_PARTS} parts: the rest is left out")
             if piece.content.strip() or piece.problem:
                 self.open(piece, depth)
+
+    def _include(
+        self, piece: Piece, kind: str, content: bytes, depth: int, notices: list[str]
+    ) -> None:
+        """Open what each URL of an include leads to, in its place; a URL that fails is a part."""
+        from .include import read_lines
+
+        lines = read_lines(content)
+        if not lines:
+            raise Refused("expected one URL a line, got none")
+        if self._includes is None:
+            detail = f"{len(lines)} URLs, not fetched here"
+            self._add(piece, kind, b"", "notice", detail, notices)
+            return
+        for line in lines:
+            found, problem = b"", line.problem
+            if not problem and line.url in self._on_the_way:
+                problem = f"{line.shown}: includes itself"
+            if not problem and len(self.parts) < MOST_PARTS:
+                try:
+                    limit = max(self._left, 0)
+                    found = self._includes.get(line.url, once=line.once, limit=limit)
+                except Refused as refused:
+                    problem = str(refused)
+            self._on_the_way.append(line.url)
+            self._open_all((piece._replace(content=found, type="", problem=problem),), depth + 1)
+            self._on_the_way.pop()
 
     def _text(self, piece: Piece, notices: list[str]) -> bytes:
         """Return the piece unpacked, in UTF-8, from its first line on."""
@@ -226,7 +293,16 @@ class _Opener:
         while unique in taken:
             unique, number = f"{name}-{number}", number + 1
         self.parts.append(
-            Part(unique, kind, Secret(content), result, detail, tuple(notices), piece.launch_index)
+            Part(
+                unique,
+                kind,
+                Secret(content),
+                result,
+                detail,
+                tuple(notices),
+                piece.launch_index,
+                piece.headers,
+            )
         )
 
 
@@ -246,19 +322,26 @@ def _type(content: bytes, declared: str) -> str:
     return declared
 
 
-def _checked(content: bytes, kind: str, notices: list[str]) -> bytes:
-    """Return what of *content* is handed on; Refused when this version cannot take its type."""
+def checked(
+    content: bytes, kind: str, notices: list[str], *, only: frozenset[str] | None = None
+) -> bytes:
+    """Return what of *content* is handed on; Refused when it is not what its type says.
+
+    *only*: the types that are meant, in a template.
+    """
+    if only is not None and kind not in only:
+        raise Refused("a template of what is no script, boothook or cloud-config")
     if kind == WINDOWS:
         raise Refused("a Windows script, not run here")
-    if kind in NOT_SERVED:
-        raise Refused(f"{NOT_SERVED[kind]} is not supported by this version")
+    if kind == TEMPLATE and not _JINJA.match(content):
+        raise Refused("expected '## template: jinja' on the first line of a template")
     if kind == UNKNOWN:
         inside = _from_base64(content)
         hint = "; it is base64 of something known: give it decoded" if inside else ""
         raise Refused(f"user data of no known type: {EXPECTED}{hint}")
     if kind == BOOTHOOK and first_line_type(content) == BOOTHOOK:
         content = content.partition(b"\n")[2].lstrip()
-    if kind in (SCRIPT, BOOTHOOK):
+    if kind in SCRIPTS or kind == BOOTHOOK:
         if b"\r\n" in content:
             content = content.replace(b"\r\n", b"\n")
             notices.append("line ends of Windows were made those of Unix")

@@ -12,7 +12,7 @@ from agent.errors import ConfigError
 from agent.report import Report
 from agent.secret import Secret
 from agent.user_data.document import parse, parse_mapping
-from agent.user_data.gather import Source, gather
+from agent.user_data.gather import Gathered, Source, gather
 from agent.user_data.merge import joined, over
 
 SECRET = "hunter2"
@@ -124,7 +124,7 @@ def test_what_the_upper_layer_says_holds(upper: Any, lower: Any) -> None:
 def test_the_user_is_above_the_vendor_and_both_above_the_image() -> None:
     sources = [
         Source("", Secret(b"#cloud-config\na: user\n")),
-        Source("vendor data 2", Secret(b"#cloud-config\na: vendor2\nb: vendor2\n")),
+        Source("vendor data 2", Secret(b"#cloud-config\na: vendor2\nb: vendor2\n"), "vendor_data2"),
         Source("vendor data", Secret(b"#cloud-config\na: vendor\nb: vendor\nc: vendor\n")),
     ]
 
@@ -138,16 +138,63 @@ def test_vendor_scripts_run_before_the_users() -> None:
 
     scripts = gather(sources, {}, Report()).scripts
 
-    assert sorted(name for _, name, _ in scripts) == ["000-vendor1-part-001", "part-001"]
-    assert [place for place, _, _ in scripts] == ["part-001", "vendor data part-001"]
+    assert sorted(each.name for each in scripts) == ["000-vendor1-part-001", "part-001"]
+    assert [each.place for each in scripts] == ["part-001", "vendor data part-001"]
+
+
+VENDOR = Source("vendor data", Secret(b"#!/bin/sh\n"), "vendor_data")
+
+
+def with_vendor(user: str, report: Report | None = None) -> Gathered:
+    content = Secret(f"#cloud-config\n{user}\n".encode())
+    return gather([Source("", content), VENDOR], {}, report or Report())
 
 
 @pytest.mark.parametrize("switch", ["{enabled: false}", "false"])
 def test_the_user_may_switch_the_vendor_off(switch: str) -> None:
-    user = f"#cloud-config\nvendor_data: {switch}\n".encode()
-    sources = [Source("", Secret(user)), Source("vendor data", Secret(b"#!/bin/sh\n"))]
+    assert with_vendor(f"vendor_data: {switch}").scripts == ()
+    assert len(with_vendor(f"vendor_data2: {switch}").scripts) == 1
 
-    assert gather(sources, {}, Report()).scripts == ()
+
+@pytest.mark.parametrize(
+    ("switch", "prefix"),
+    [
+        ("{prefix: /usr/bin/env}", ("/usr/bin/env",)),
+        ("{prefix: [nice, -n, '5']}", ("nice", "-n", "5")),
+    ],
+)
+def test_the_user_may_put_words_before_the_vendors_scripts(
+    switch: str, prefix: tuple[str, ...]
+) -> None:
+    (script,) = with_vendor(f"vendor_data: {switch}").scripts
+
+    assert script.prefix == prefix
+
+
+def test_the_user_may_switch_off_what_the_vendor_sends_by_its_type() -> None:
+    gathered = with_vendor("vendor_data: {disabled_handlers: [text/x-shellscript]}")
+
+    (part,) = [each.part for each in gathered.parts if each.origin]
+    assert (part.result, part.detail) == ("notice", "switched off by vendor_data.disabled_handlers")
+    assert gathered.scripts == ()
+
+
+@pytest.mark.parametrize(
+    ("switch", "place"),
+    [
+        ("[1]", "vendor_data"),
+        ("{enabled: perhaps}", "vendor_data.enabled"),
+        ("{prefix: {a: b}}", "vendor_data.prefix"),
+        ("{disabled_handlers: {a: b}}", "vendor_data.disabled_handlers"),
+    ],
+)
+def test_a_switch_that_cannot_be_read_is_refused_and_the_vendor_taken(
+    switch: str, place: str
+) -> None:
+    report = Report()
+
+    assert len(with_vendor(f"vendor_data: {switch}", report).scripts) == 1
+    assert [(entry.place, entry.result) for entry in report.entries] == [(place, "refused")]
 
 
 def test_a_cloud_config_for_another_launch_index_is_left_out() -> None:
@@ -155,13 +202,3 @@ def test_a_cloud_config_for_another_launch_index_is_left_out() -> None:
 
     assert gather(source, {}, Report()).config == {}
     assert gather(source, {}, Report(), launch_index=2).config["a"] == "b"
-
-
-def test_what_this_version_does_not_merge_is_a_warning() -> None:
-    report = Report()
-
-    gather([Source("", Secret(b"#cloud-config\nmerge_how: 'list(append)'\n"))], {}, report)
-
-    assert [(entry.place, entry.result) for entry in report.entries] == [
-        ("part-001 merge_how", "warning")
-    ]
