@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from . import config, datasources
+from . import asked, config, datasources
 from .errors import AgentError, ConfigError
 from .host import Host
 from .instance import InstanceData
 from .journal import log
 from .modules import NAMES, Name, load_module
-from .modules.base import Context, Module, Stage, UserScript
+from .modules.base import Context, Frequency, Module, Stage, Turn, UserScript
 from .report import BAD, Entry, Report
 from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
 from .state import State
 from .status import Status
-from .user_data.gather import Gathered, Placed, Source, gather
+from .user_data.gather import Placed
+from .user_data.parts import PER_BOOT, PER_INSTANCE, PER_ONCE, Part
+
+if TYPE_CHECKING:
+    from .output import Outputs
 
 
 class Wishes(NamedTuple):
@@ -30,6 +35,13 @@ class Wishes(NamedTuple):
     user_data: Secret | None = None
     """In place of what the datasource serves."""
     instance_id: str | None = None
+    cloud_config: Mapping[str, Any] = {}
+    """Above what all others say."""
+
+
+TURNS = {PER_ONCE: Turn.PER_ONCE, PER_BOOT: Turn.PER_BOOT, PER_INSTANCE: Turn.PER_INSTANCE}
+RESERVED = ("bootcmd", "runcmd")
+"""File names in the directory of scripts that are not the scripts'."""
 
 
 def boot(host: Host, wishes: Wishes) -> Status:
@@ -86,9 +98,11 @@ class Journey:
         self._state = State(host)
         self._config = config.AgentConfig()
         self._prepared = False
+        self._base: Mapping[str, Any] = {}
         self._context: Context | None = None
         self._told: set[Entry] = set()
         self._boothooks: tuple[Placed, ...] = ()
+        self._outputs: Outputs | None = None
 
     def run(self, stage: Stage) -> None:
         """Go through *stage*. AgentError: the boot cannot go on."""
@@ -104,10 +118,10 @@ class Journey:
             return
         if stage is Stage.NETWORK:
             self._name_unknown_keys(context)
-            self._run_boothooks(context._replace(report=Report()))
+            self._run_boothooks(self._in_stage(context, stage))
         for name in NAMES:
             if name.stage is stage:
-                self._module(name, context._replace(report=Report()))
+                self._module(name, self._in_stage(context, stage))
         if stage is Stage.FINAL:
             self._state.forget()
 
@@ -137,16 +151,13 @@ class Journey:
         datasources.check(chosen, f"datasource by {reason}")
         return chosen, reason
 
-    def _find(self, stage: Stage) -> InstanceData | None:
-        """Return the instance's data; None when this machine has no datasource."""
-        if stage is not Stage.NETWORK:
-            handed_over = self._state.handed_over()
-            if handed_over is not None:
-                return handed_over
+    def _find(self) -> InstanceData | None:
+        """Return the instance's data; None when this machine has no datasource and needs none."""
         names, reason = self._choose()
         wishes = self._wishes
         instance = None
         if names:
+            began = time.monotonic()
             urls = (wishes.metadata_url,) if wishes.metadata_url else self._config.metadata_urls
             instance = datasources.discover(
                 names,
@@ -156,9 +167,13 @@ class Journey:
                 deadline=self._config.deadline,
                 pause=self._config.retry_pause,
             )
+            seconds = time.monotonic() - began
+            self._status.wait(f"datasource {instance.datasource}", began, seconds)
         elif wishes.user_data is not None:
-            machine = (self._host.read("/etc/machine-id") or b"none").decode("ascii", "replace")
-            instance = InstanceData("file", machine.strip(), None, (), Secret(b""))
+            instance = InstanceData("file", self._machine_id(), None, (), Secret(b""))
+        elif self._base or wishes.cloud_config:
+            # What the image itself asks for is done, as cloud-init does it without a datasource.
+            instance = InstanceData("none", f"none-{self._machine_id()}", None, (), Secret(b""))
         else:
             self._status.record["detail"] = f"no datasource: {reason}"
             log.info("no datasource: %s", reason)
@@ -172,21 +187,51 @@ class Journey:
         )
         return instance
 
+    def _machine_id(self) -> str:
+        return (self._host.read("/etc/machine-id") or b"none").decode("ascii", "replace").strip()
+
     def _prepare(self, stage: Stage) -> None:
         """Find the instance, read its user data, and make ready what the modules are given."""
         self._read_config()
         self._prepared = True
-        instance = self._find(stage)
+        self._base = config.base(self._host, self._config, self._status.report)
+        kept = None if stage is Stage.NETWORK else self._state.handed_over()
+        instance = kept.instance if kept else self._find()
         if instance is None:
             return
         self._status.record["datasource"] = instance.datasource
         self._status.record["instance_id"] = instance.instance_id
         if self._state.enter(instance.instance_id):
             log.info("first boot of this instance")
+        self._take(instance, stage, kept.parts if kept else {})
+
+    # --- what it is asked to be
+
+    def _take(self, instance: InstanceData, stage: Stage, kept: Mapping[str, Any]) -> None:
+        """Read what all sources ask for; what became of each part is in the status."""
+        # A later stage of the same boot reads them again and says the same.
+        told = stage is Stage.NETWORK or not self._status.record["parts"]
+        report = self._status.report if told else Report()
+        machine = asked.Machine(self._host, self._config, self._state, self._status)
+        gathered = asked.gather(
+            machine, instance, self._base, report, top=self._wishes.cloud_config, kept=kept
+        )
+        if told:
+            for place, _, part, *_ in gathered.parts:
+                self._status.part(place, part.type, part.result, part.detail)
+                if part.result in BAD:
+                    log.error("%s: %s", place, part.detail)
         if self._wishes.stages[-1] is not Stage.FINAL:
-            self._state.hand_over(instance)
-        gathered = self._gather(instance, stage)
+            parts: dict[str, tuple[Part, ...]] = {}
+            for placed in gathered.parts:
+                parts[placed.origin] = (*parts.get(placed.origin, ()), placed.part)
+            self._state.hand_over(instance, parts)
         self._boothooks = gathered.boothooks
+        self._outputs = None
+        if "output" in gathered.config:
+            from .output import Outputs
+
+            self._outputs = Outputs(self._host, gathered.config, report)
         self._context = Context(
             host=self._host,
             instance=instance,
@@ -194,39 +239,17 @@ class Journey:
             config=gathered.config,
             default_user=config.default_user(self._host, self._config),
             scripts=self._state.scripts,
-            user_scripts=tuple(
-                UserScript(name, place, part.content) for place, name, part in gathered.scripts
-            ),
+            user_scripts=tuple(map(_user_script, gathered.scripts)),
+            marks=self._state,
+            timeout=self._config.script_timeout,
         )
 
-    # --- what it is asked to be
-
-    def _gather(self, instance: InstanceData, stage: Stage) -> Gathered:
-        """Return what all sources ask for; what became of each part is in the status."""
-        report = self._status.report
-        base = config.base(self._host, self._config, report)
-        sources = [Source("", instance.user_data)]
-        if self._config.vendor_data:
-            vendors = (
-                ("vendor data 2", instance.vendor_data2),
-                ("vendor data", instance.vendor_data),
-            )
-            sources += [Source(origin, content) for origin, content in vendors if content]
-        # A later stage of the same boot reads them again and says the same.
-        told = stage is Stage.NETWORK or not self._status.record["parts"]
-        gathered = gather(
-            sources,
-            base,
-            report if told else Report(),
-            launch_index=instance.launch_index,
-            base64=instance.datasource == "ec2",
-        )
-        if told:
-            for place, _, part in gathered.parts:
-                self._status.part(place, part.type, part.result, part.detail)
-                if part.result in BAD:
-                    log.error("%s: %s", place, part.detail)
-        return gathered
+    def _in_stage(self, context: Context, stage: Stage) -> Context:
+        """Return *context* with a report of its own, for a module of *stage*."""
+        context = context._replace(report=Report())
+        if self._outputs is None:
+            return context
+        return context._replace(forward=partial(self._outputs.forward, stage))
 
     def _run_boothooks(self, context: Context) -> None:
         """Run the boothooks, at every boot and before all modules."""
@@ -235,7 +258,7 @@ class Journey:
         from .scripts import run_script
 
         began = time.monotonic()
-        for place, name, part in self._boothooks:
+        for place, name, part, _, prefix in self._boothooks:
             run_script(
                 self._host,
                 context.report,
@@ -244,6 +267,9 @@ class Journey:
                 name=name,
                 directory=context.scripts,
                 env={"INSTANCE_ID": context.instance.instance_id},
+                timeout=context.timeout,
+                prefix=prefix,
+                forward=context.forward,
             )
         seconds = time.monotonic() - began
         entries = context.report.entries
@@ -263,26 +289,37 @@ class Journey:
 
     def _load_and_apply(self, name: Name, context: Context) -> None:
         module = load_module(name.name)
-        if self._state.ran(module.frequency, module.name):
-            self._status.module(module.name, module.stage, "ran before")
+        frequency, entries = module.frequency, context.report.entries
+        once = module.at_most_once and frequency is not Frequency.ALWAYS
+        if self._state.ran(frequency, module.name):
+            # What is at most once and was cut off may have been half done: that is to be known.
+            if once and not self._state.claim(frequency, module.name):
+                words = "was at work when an earlier boot was cut off, and is not run again"
+                context.report.warning(module.name, words)
+            self._status.module(module.name, module.stage, "ran before", entries=entries)
             return
         began = time.monotonic()
         section = self._section(module, context)
-        # Without a section or a script a module at most marks that it had its turn.
-        durable = module.at_most_once and bool(name.keys or context.user_scripts)
-        if durable:
-            self._state.mark(module.frequency, module.name, durable=True)
+        if once:
+            self._state.claim(frequency, module.name)
+        if module.at_most_once and (name.keys or context.user_scripts):
             self._status.write()
-        module.apply(section, context)
-        if not durable:
-            self._state.mark(module.frequency, module.name)
+        try:
+            module.apply(section, context)
+        finally:
+            if once:
+                self._state.ended(frequency, module.name)
+        if not once:
+            self._state.mark(frequency, module.name)
         seconds = time.monotonic() - began
-        entries = context.report.entries
         for entry in entries:
             if entry.result in BAD:
                 log.error("%s: %s: %s", entry.place, entry.result, entry.detail)
-        log.info("%s: done in %.3f s", module.name, seconds)
-        self._status.module(module.name, module.stage, "done", "", seconds, entries)
+        # Scripts have a mark each.
+        scripts = module.at_most_once and not once and context.user_scripts
+        result = "ran before" if scripts and not entries else "done"
+        log.info("%s: %s in %.3f s", module.name, result, seconds)
+        self._status.module(module.name, module.stage, result, "", seconds, entries)
 
     def _section(self, module: Module, context: Context) -> Any:
         """Return what *module* reads of the cloud-config, typed."""
@@ -300,3 +337,12 @@ class Journey:
         for key, words in unknown_keys(context.config):
             self._status.report.warning(key, words)
             log.warning("%s: %s", key, words)
+
+
+def _user_script(placed: Placed) -> UserScript:
+    """Return the part as a script to be run, with its turn."""
+    part, name = placed.part, placed.name
+    turn = TURNS.get(part.type) or (Turn.VENDOR if placed.origin else Turn.USER)
+    if name in RESERVED:
+        name += "-script"
+    return UserScript(name, placed.place, part.content, turn, placed.prefix)

@@ -10,6 +10,8 @@ from .report import Report
 
 PATH = "/etc/linklocal/agent.yaml"
 DROP_INS = "/etc/linklocal/cloud-config.d"
+CMDLINE = "/proc/cmdline"
+CC = "cc:"
 
 
 class AgentConfig(NamedTuple):
@@ -29,6 +31,10 @@ class AgentConfig(NamedTuple):
     """The image's default user; by os-release when absent."""
     vendor_data: bool = True
     """Whether vendor data is taken."""
+    script_timeout: Optional[float] = None
+    """Longest time a user's script, or all of runcmd or bootcmd, may take; for ever when absent."""
+    cloud_init_compat: bool = False
+    """Also leave the marks in /run/cloud-init and /var/lib/cloud that other programs look for."""
     strict: bool = False
     """Refuse a section with unknown keys or malformed items instead of applying the rest."""
     cloud_config: Mapping[str, Any] = {}
@@ -77,7 +83,10 @@ def read(host: Host, report: Report) -> AgentConfig:
 
 
 def base(host: Host, config: AgentConfig, report: Report) -> Mapping[str, Any]:
-    """Return the cloud-config of the image: agent.yaml's, and over it the drop-ins by name."""
+    """Return the cloud-config of the image: agent.yaml's, the drop-ins by name, the kernel's line.
+
+    Each lies over those before it.
+    """
     whole = config.cloud_config
     for name in host.names(DROP_INS):
         if not name.endswith((".yaml", ".yml", ".cfg")):
@@ -95,6 +104,30 @@ def base(host: Host, config: AgentConfig, report: Report) -> Mapping[str, Any]:
         for words in odd:
             report.warning(place, words)
         whole = over(drop_in, whole)
+    line = (host.read(CMDLINE) or b"").decode("utf-8", "replace")
+    return _with_line(whole, line, report) if CC in line else whole
+
+
+def _with_line(whole: Mapping[str, Any], line: str, report: Report) -> Mapping[str, Any]:
+    """Return *whole* under the cloud-config between `cc:` and `end_cc` of the kernel's *line*."""
+    from urllib.parse import unquote
+
+    from .errors import ConfigError
+    from .user_data.document import parse_mapping
+    from .user_data.merge import over
+
+    _, *pieces = f" {line}".split(f" {CC}")
+    for piece in pieces:
+        text = unquote(piece.partition("end_cc")[0].strip()).replace("\\n", "\n")
+        place = "kernel command line"
+        try:
+            said, odd = parse_mapping(text.encode(), place)
+        except ConfigError as error:
+            report.refused(place, str(error)[len(place) + 2 :])
+            continue
+        for words in odd:
+            report.warning(place, words)
+        whole = over(said, whole)
     return whole
 
 

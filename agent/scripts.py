@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Union
+from typing import Callable, NamedTuple, Union
 
 from .errors import HostError
 from .host import Host
@@ -67,11 +67,13 @@ def run_script(
     directory: str,
     env: Mapping[str, str],
     timeout: float | None = None,
+    prefix: Sequence[str] = (),
+    forward: Callable[[str], None] | None = None,
 ) -> int:
     """Run *content*, kept in *directory*, as a program; return its exit status, -1 if none.
 
-    It starts in `/`, as scripts rely on. Its result is an entry of *report*, its output a file
-    beside it that root alone may read.
+    It starts in `/`, as scripts rely on, after the words of *prefix*. Its result is an entry of
+    *report*, its output a file beside it that root alone may read and *forward* is told of.
     """
     if not host.runs:
         report.add(place, "not run", "programs cannot be run here")
@@ -82,7 +84,7 @@ def run_script(
         host.write(path, content, mode=0o700)
         try:
             completed = host.run(
-                [path],
+                [*prefix, path],
                 env=env,
                 timeout=timeout,
                 output=output,
@@ -90,6 +92,8 @@ def run_script(
             )
         finally:
             host.remove(path)
+            if forward is not None:
+                forward(output)
     except HostError as error:
         seconds = time.monotonic() - began
         report.add(place, "failed", _reason(host, content, error), seconds=seconds, output=output)
@@ -116,6 +120,7 @@ def run_entries(
     directory: str,
     env: Mapping[str, str],
     timeout: float | None = None,
+    forward: Callable[[str], None] | None = None,
 ) -> None:
     """Run *entries* as one /bin/sh script; each one's result is an entry of *report*.
 
@@ -147,6 +152,8 @@ def run_entries(
     marks = _marks(host.read(results) or b"")
     host.remove(results)
     host.remove(path)
+    if forward is not None:
+        forward(output)
     if host.records:
         return
     if "start" not in marks:

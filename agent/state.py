@@ -7,18 +7,28 @@ while a boot in separate stages is under way.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from .errors import HostError
 from .host import Host
 from .instance import InstanceData
 from .modules.base import STATE, Frequency
 from .secret import Secret
+from .user_data.parts import Part
 
 RUN = "/run/linklocal"
 HANDOVER = f"{RUN}/agent/instance.json"
 SECRETS = ("user_data", "vendor_data", "vendor_data2", "random_seed")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+class HandedOver(NamedTuple):
+    """What one stage of a boot tells the next."""
+
+    instance: InstanceData
+    parts: Mapping[str, tuple[Part, ...]]
+    """By the origin of their source."""
 
 
 class State:
@@ -55,10 +65,45 @@ class State:
         path = self._mark(frequency, name)
         return bool(path) and self._host.kind(path) is not None
 
-    def mark(self, frequency: Frequency, name: str, *, durable: bool = False) -> None:
-        """Note that *name* ran; *durable*: on the disk before this returns."""
+    def mark(self, frequency: Frequency, name: str) -> None:
+        """Note that *name* ran; after a power cut it may have to run again."""
         if path := self._mark(frequency, name):
-            self._host.write(path, b"", mode=0o600, durable=durable)
+            self._host.write(path, b"", mode=0o600)
+
+    def claim(self, frequency: Frequency, name: str) -> str | None:
+        """Mark *name* as started, on the disk, and return None: it is to run now.
+
+        When it has its mark, return what is known of it: how it ended, empty when it never did.
+        """
+        path = self._mark(frequency, name)
+        if not path:
+            return None
+        content = self._host.read(path)
+        if content is not None:
+            return content.decode("ascii", "replace").strip()
+        self._host.write(path, b"", mode=0o600, durable=True)
+        return None
+
+    def ended(self, frequency: Frequency, name: str, how: str = "ended") -> None:
+        """Note that *name* ended, and how in a word."""
+        if path := self._mark(frequency, name):
+            self._host.write(path, f"{how}\n".encode(), mode=0o600)
+
+    # --- what was fetched once for an instance
+
+    def read(self, url: str) -> bytes | None:
+        """Return what was kept for *url*, None when there is nothing."""
+        return self._host.read(self._kept(url))
+
+    def keep(self, url: str, content: bytes) -> None:
+        """Keep *content* for *url*."""
+        self._host.make_directory(f"{self._instance}/fetched", mode=0o700)
+        self._host.write(self._kept(url), Secret(content), mode=0o600)
+
+    def _kept(self, url: str) -> str:
+        from hashlib import sha256
+
+        return f"{self._instance}/fetched/{sha256(url.encode()).hexdigest()}"
 
     def _mark(self, frequency: Frequency, name: str) -> str:
         if frequency is Frequency.ALWAYS:
@@ -68,33 +113,52 @@ class State:
 
     # --- between stages that are processes of their own
 
-    def hand_over(self, instance: InstanceData) -> None:
-        """Keep *instance* in memory-backed /run for the stages that follow."""
+    def hand_over(self, instance: InstanceData, parts: Mapping[str, tuple[Part, ...]]) -> None:
+        """Keep *instance* and the *parts* of its sources in memory-backed /run, for what follows.
+
+        What was fetched, filled in or taken by a part handler is so once in a boot.
+        """
         fields: dict[str, Any] = dict(instance._asdict())
         for name in SECRETS:
             secret = fields[name]
             fields[name] = None if secret is None else secret.reveal().decode("latin-1")
+        fields["parts"] = {
+            origin: [
+                {**part._asdict(), "content": part.content.reveal().decode("latin-1")}
+                for part in each
+            ]
+            for origin, each in parts.items()
+        }
         self._host.make_directory(f"{RUN}/agent", mode=0o700)
         self._host.write(HANDOVER, Secret(json.dumps(fields).encode()), mode=0o600)
 
-    def handed_over(self) -> InstanceData | None:
+    def handed_over(self) -> HandedOver | None:
         """Return what an earlier stage of this boot kept, None when there is nothing."""
         content = self._host.read(HANDOVER)
         if content is None:
             return None
         try:
             fields: dict[str, Any] = json.loads(content)
+            parts = fields.pop("parts")
             for name in SECRETS:
                 value = fields[name]
                 fields[name] = None if value is None else Secret(value.encode("latin-1"))
             fields["public_keys"] = tuple(fields["public_keys"])
-            return InstanceData(**fields)
+            return HandedOver(
+                InstanceData(**fields),
+                {origin: tuple(map(_part, each)) for origin, each in parts.items()},
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise HostError(f"{HANDOVER}: not what an earlier stage writes") from error
 
     def forget(self) -> None:
         """Remove what was kept for the stages of this boot."""
         self._host.remove(HANDOVER)
+
+
+def _part(fields: dict[str, Any]) -> Part:
+    content = Secret(fields["content"].encode("latin-1"))
+    return Part(**{**fields, "content": content, "notices": tuple(fields["notices"])})
 
 
 def directory_name(instance_id: str) -> str:

@@ -10,16 +10,18 @@ Schema 1. Keys with nothing to say are left out of the inner records.
     stage        the boot stage at work, null between stages and at the end
     pid          the process at work
     started, finished              seconds since 1970; finished is null while running
-    stages       [{name, status: running | done | failed, seconds}]
+    stages       [{name, status: running | done | failed, at, seconds}]
     parts        [{place, type, result, detail}]            each piece of user and vendor data
-    modules      [{name, stage, result, detail, seconds, entries}]
+    modules      [{name, stage, result, detail, at, seconds, entries}]
     entries      what belongs to no module: configuration, datasource, unknown keys
     not_run      in words, what could not be done on this machine (no root, no service manager)
+    waits        [{what, at, seconds}]                      where others were waited for
 
-An entry is {place, result, detail, status, seconds, output}: where in the user's document, one of
-report.RESULTS, what is wrong, a command's exit status, its time, the file with its output. A
-module's result is done, failed, or `ran before` for this instance. A boot failed when a stage or a
-module failed; it is degraded by everything that was refused, failed, or left out.
+`at` is in seconds from the start. An entry is {place, result, detail, status, seconds, output}:
+where in the user's document, one of report.RESULTS, what is wrong, a command's exit status, its
+time, the file with its output. A module's result is done, failed, or `ran before` for this
+instance. A boot failed when a stage or a module failed; it is degraded by everything that was
+refused, failed, or left out.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class Status:
         self._kept: Sequence[Record] = ()
         if before is not None and _goes_on(before, first):
             self.record = before
+            self.record.setdefault("waits", [])
             self._kept = before["entries"]
         else:
             self.record = {
@@ -80,6 +83,7 @@ class Status:
                 "modules": [],
                 "entries": [],
                 "not_run": [],
+                "waits": [],
             }
         self.record["pid"] = os.getpid()
 
@@ -87,7 +91,8 @@ class Status:
         """Say that *stage* is at work."""
         self._began = self._timer()
         self.record["stage"] = stage.value
-        self.record["stages"].append({"name": stage.value, "status": "running"})
+        row = {"name": stage.value, "status": "running", "at": self._offset(0.0)}
+        self.record["stages"].append(row)
         self.write()
 
     def end(self, stage: Stage, failure: str = "") -> None:
@@ -119,7 +124,8 @@ class Status:
     ) -> None:
         """Say what became of a module, with its entries."""
         row: Record = {"name": name, "stage": stage.value, "result": result, "detail": detail}
-        row["seconds"] = None if seconds is None else round(seconds, 3)
+        if seconds is not None:
+            row["at"], row["seconds"] = self._offset(seconds), round(seconds, 3)
         self.record["modules"].append(
             {**_without_nothing(row), "entries": [_plain(entry) for entry in entries]}
         )
@@ -129,6 +135,16 @@ class Status:
             entry = bad.get(part["place"])
             if entry is not None and part["result"] == "done":
                 part.update(result=entry.result, detail=entry.detail or entry.result)
+
+    def wait(self, what: str, began: float, seconds: float) -> None:
+        """Say that others were waited for, *seconds* from *began* of the monotonic clock."""
+        at = self._offset(self._timer() - began)
+        self.record["waits"].append({"what": what, "at": at, "seconds": round(seconds, 3)})
+
+    def _offset(self, ago: float) -> float:
+        """Return the seconds from the boot's start to *ago* seconds before now."""
+        since = self._clock() - float(self.record["started"]) - ago
+        return max(0.0, round(since, 3))
 
     def write(self) -> None:
         """Put the file in place."""

@@ -16,7 +16,7 @@ def validate(content: bytes) -> tuple[Entry, ...]:
     gathered = gather([Source("", Secret(content))], {}, report, base64=True)
     if not gathered.parts:
         report.notice("user data", "empty")
-    for place, _, part in gathered.parts:
+    for place, _, part, *_ in gathered.parts:
         if part.result != "done":
             report.add(place, part.result, part.detail)
     for key, words in unknown_keys(gathered.config):

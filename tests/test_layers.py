@@ -62,6 +62,7 @@ MAY_CHANGE_THE_MACHINE = (
     "agent.account_tools",
     "agent.commands",
     "agent.files",
+    "agent.handler_child",
     "agent.homes",
     "agent.locks",
     "agent.plan",

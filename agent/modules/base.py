@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional, Protocol
 
 from ..host import Host
 from ..instance import InstanceData
@@ -30,6 +30,16 @@ class Frequency(Enum):
     ONCE = "once"
 
 
+class Turn(Enum):
+    """When a script of the user data has its turn, in this order; how often is its frequency."""
+
+    VENDOR = 0
+    PER_ONCE = 1
+    PER_BOOT = 2
+    PER_INSTANCE = 3
+    USER = 4
+
+
 class UserScript(NamedTuple):
     """A script of the user data, still to be run."""
 
@@ -38,6 +48,39 @@ class UserScript(NamedTuple):
     place: str
     """Where it stands in the user data, such as `part-001`."""
     content: Secret
+    turn: Turn = Turn.USER
+    prefix: tuple[str, ...] = ()
+    """The words before its path where it is run."""
+
+
+class Marks(Protocol):
+    """Remembers over boots, crashes and power cuts what was started and what ended."""
+
+    def claim(self, frequency: Frequency, name: str) -> Optional[str]:
+        """Mark *name* as started, on the disk, and return None: it is to run now.
+
+        When it has its mark, return what is known of it: how it ended, empty when it never did.
+        """
+        ...
+
+    def ended(self, frequency: Frequency, name: str, how: str = "ended") -> None:
+        """Note that *name* ended, and how in a word."""
+        ...
+
+
+class NoMarks:
+    """Remembers nothing: everything is to run now."""
+
+    def claim(self, frequency: Frequency, name: str) -> Optional[str]:
+        """Say that *name* never ran."""
+        return None
+
+    def ended(self, frequency: Frequency, name: str, how: str = "ended") -> None:
+        """Forget it."""
+
+
+def keep_private(path: str) -> None:
+    """Leave captured output where it is."""
 
 
 class Context(NamedTuple):
@@ -54,6 +97,11 @@ class Context(NamedTuple):
     """Private directory of this instance's scripts and their output, absolute, mode 0700."""
     user_scripts: tuple[UserScript, ...] = ()
     """The scripts of the user data, in any order."""
+    marks: Marks = NoMarks()
+    timeout: Optional[float] = None
+    """Longest time a user's script or list of commands may take, in seconds; None for ever."""
+    forward: Callable[[str], None] = keep_private
+    """Shows a file of captured output where `output` of the cloud-config wants it."""
 
 
 class Module(NamedTuple):

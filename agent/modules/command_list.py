@@ -54,6 +54,8 @@ def run(raw: object, place: str, context: Context) -> None:
             entries=commands,
             directory=context.scripts,
             env={"INSTANCE_ID": context.instance.instance_id},
+            timeout=context.timeout,
+            forward=context.forward,
         )
     finally:
         context.report.entries += [each for each in report.entries if each.place not in skipped]

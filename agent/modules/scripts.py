@@ -1,7 +1,9 @@
-"""scripts: the user data's own scripts, once for an instance, in the order of their names.
+"""scripts: the scripts of the user data, each at most once for its frequency.
 
-`runcmd` has its place in that order as if it were a script of that name; those after it are run
-by the module `scripts_late`.
+Those of the vendor come first, then those once ever, for every boot and for every instance, then
+the user's own; within each, the order is that of their names. `runcmd` has its place in the order
+of the user's own as if it were a script of that name; those after it are run by the module
+`scripts_late`.
 """
 
 from collections.abc import Sequence
@@ -9,9 +11,10 @@ from typing import NamedTuple
 
 from ..errors import HostError
 from ..scripts import run_script
-from .base import Context, Frequency, Module, Stage, UserScript
+from .base import Context, Frequency, Module, Stage, Turn, UserScript
 
 RUNCMD = "runcmd"
+FREQUENCIES = {Turn.PER_ONCE: Frequency.ONCE, Turn.PER_BOOT: Frequency.ALWAYS}
 
 
 class Scripts(NamedTuple):
@@ -19,33 +22,57 @@ class Scripts(NamedTuple):
 
 
 def run(scripts: Sequence[UserScript], context: Context) -> None:
-    """Run the scripts in the order of their names, whatever becomes of each."""
-    for script in sorted(scripts, key=lambda each: each.name):
+    """Run the scripts that have not had their turn, whatever becomes of each."""
+    for script in sorted(scripts, key=lambda each: (each.turn.value, each.name)):
+        frequency = FREQUENCIES.get(script.turn, Frequency.INSTANCE)
+        mark = _mark(script, frequency)
         try:
-            run_script(
-                context.host,
-                context.report,
-                place=script.place,
-                content=script.content,
-                name=script.name,
-                directory=context.scripts,
-                env={"INSTANCE_ID": context.instance.instance_id},
-            )
+            before = context.marks.claim(frequency, mark)
+            if before is None:
+                _run(script, context)
+                context.marks.ended(frequency, mark)
+            elif not before:
+                words = "was at work when an earlier boot was cut off, and is not run again"
+                context.report.warning(script.place, words)
         except HostError as error:
             context.report.failed(script.place, str(error))
 
 
+def _run(script: UserScript, context: Context) -> None:
+    run_script(
+        context.host,
+        context.report,
+        place=script.place,
+        content=script.content,
+        name=script.name,
+        directory=context.scripts,
+        env={"INSTANCE_ID": context.instance.instance_id},
+        timeout=context.timeout,
+        prefix=script.prefix,
+        forward=context.forward,
+    )
+
+
+def _mark(script: UserScript, frequency: Frequency) -> str:
+    name = f"script.{script.name}"
+    if frequency is not Frequency.ONCE:
+        return name
+    # Other instances may well have another script of that name.
+    from hashlib import sha256
+
+    return f"{name}.{sha256(script.content.reveal()).hexdigest()[:32]}"
+
+
 def apply(section: Scripts, context: Context) -> None:
-    """Run the scripts whose names come before `runcmd`."""
-    run([each for each in context.user_scripts if each.name < RUNCMD], context)
+    """Run the scripts that come before `runcmd`."""
+    run([each for each in context.user_scripts if not is_late(each)], context)
+
+
+def is_late(script: UserScript) -> bool:
+    """Say whether *script* comes after `runcmd`."""
+    return script.turn is Turn.USER and script.name >= RUNCMD
 
 
 MODULE = Module(
-    "scripts",
-    Scripts,
-    Stage.FINAL,
-    Frequency.INSTANCE,
-    apply,
-    needs_section=False,
-    at_most_once=True,
+    "scripts", Scripts, Stage.FINAL, Frequency.ALWAYS, apply, needs_section=False, at_most_once=True
 )
