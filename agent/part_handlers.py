@@ -21,6 +21,7 @@ from .secret import Secret
 from .user_data.parts import HANDLER, Part
 
 TIMEOUT = 300.0
+LATER = "/run/linklocal/agent"
 
 
 class Place(NamedTuple):
@@ -53,15 +54,18 @@ def handle(
         return tuple(_failed(part, "there is no python3") for part in parts)
     before = marks.claim(Frequency.INSTANCE, place.name)
     told = json.dumps({"first": before is None, "parts": [_told(part) for part in parts]})
-    results, output = f"{place.directory}/{place.name}.results", f"{place.directory}/{place.name}"
+    results = f"{place.directory}/{place.name}.results"
+    # What was said at the first boot stays.
+    output = f"{place.directory if before is None else LATER}/{place.name}.output"
     failure = ""
     try:
+        host.make_directory(LATER, mode=0o700)
         host.write(results, b"", mode=0o600)
         done = host.run(
             [python, "-I", "-c", _source(), results],
             stdin=Secret(told.encode()),
             timeout=place.timeout or TIMEOUT,
-            output=f"{output}.output",
+            output=output,
             what="part handlers",
         )
         failure = status_text(done.status) or "their process ended early"
