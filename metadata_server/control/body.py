@@ -132,7 +132,7 @@ class Body:
         return self._raw.get(key) is not None
 
     def keys(self) -> list[str]:
-        return [_printable(key) for key in self._raw]
+        return [printable(key) for key in self._raw]
 
     def peek(self, key: str) -> Any:
         """Return whatever is at *key*, unread: to see which form it has."""
@@ -141,7 +141,7 @@ class Body:
     def refuse(self, key: str, text: str) -> None:
         """Note a mistake at *key*."""
         names = (*self._within, key) if key else self._within
-        place = ".".join(_printable(name) for name in names)
+        place = ".".join(printable(name) for name in names)
         where = "".join(f"/{_escaped(name)}" for name in names)
         self._problems.append((where, f"{place}: {text}" if place else text))
 
@@ -157,7 +157,7 @@ class Body:
                 near = difflib.get_close_matches(key, self._read, n=1)
                 hint = f"nearest is {near[0]!r}" if near else f"known are {', '.join(self._read)}"
                 self._problems.append(
-                    (f"/{_escaped(key)}", f"unknown key {_printable(key)!r}; {hint}")
+                    (f"/{_escaped(key)}", f"unknown key {printable(key)!r}; {hint}")
                 )
         if self._problems:
             raise InvalidBody(*self._problems)
@@ -214,7 +214,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for key, item in pairs:
         if key in value:
-            raise InvalidBody((f"/{_escaped(key)}", f"{_printable(key)}: the key is there twice"))
+            raise InvalidBody((f"/{_escaped(key)}", f"{printable(key)}: the key is there twice"))
         value[key] = item
     return value
 
@@ -223,13 +223,14 @@ def _constant(name: str) -> NoReturn:
     raise InvalidBody(("", f"body: {name} is not JSON"))
 
 
-def _printable(key: str) -> str:
+def printable(key: str) -> str:
+    """Return *key*, which anybody may have made up, as an error text can show it."""
     return key.encode("ascii", "backslashreplace").decode()[:64]
 
 
 def _escaped(key: str) -> str:
     """Return *key* as part of a JSON pointer (RFC 6901)."""
-    return _printable(key).replace("~", "~0").replace("/", "~1")
+    return printable(key).replace("~", "~0").replace("/", "~1")
 
 
 def _type(value: object) -> str:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ..batch import MOST, batch
 from ..catalog import Catalog
-from ..config_forms import Section
+from ..config_forms import Section, nearest
 from ..config_instance import INSTANCE, METADATA_OPTIONS
 from ..errors import Conflict, InvalidDocument, NotFound
 from ..instance import Instance
@@ -22,7 +22,7 @@ from ..overlay import Change, Overlay
 from ..reset.engine import ResetEngine
 from . import schemas
 from .audit import caller, note
-from .body import InvalidBody, read_json
+from .body import InvalidBody, printable, read_json
 from .openapi import refused
 from .preconditions import entity_tag, is_known, wanted
 from .replays import HEADER, Replays, read_sent
@@ -280,6 +280,7 @@ class Instances:
     async def patch(self, request: web.Request) -> web.Response:
         instance = self._instance(request)
         patch = await _table(request)
+        check_names(patch, INSTANCE)
         force = FORCE.flag(request)
         tag = wanted(request, self._overlay.tag(instance.id))
         await self._overlay.set(instance.id, patch, force=force, tag=tag)
@@ -314,6 +315,7 @@ class Instances:
     async def patch_options(self, request: web.Request) -> web.Response:
         instance = self._instance(request)
         patch = await _table(request)
+        check_names(patch, METADATA_OPTIONS)
         tag = wanted(request, self._overlay.tag(instance.id))
         try:
             changed = await self._overlay.set(instance.id, {"metadata_options": patch}, tag=tag)
@@ -392,6 +394,28 @@ async def _table(request: web.Request) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InvalidBody(("", "body: expected a JSON object"))
     return given
+
+
+def check_names(patch: Mapping[str, Any], section: Section[Any]) -> None:
+    """Raise InvalidBody for keys that do not exist: taking away a misspelt one does nothing."""
+    wrong: list[tuple[str, str]] = []
+    _check_names(patch, section, "", wrong)
+    if wrong:
+        raise InvalidBody(*wrong)
+
+
+def _check_names(
+    patch: Mapping[str, Any], section: Section[Any], where: str, wrong: list[tuple[str, str]]
+) -> None:
+    known = {key.name: key.form for key in section.keys}
+    for name, value in patch.items():
+        form = known.get(name)
+        if form is None:
+            shown = printable(name)
+            text = f"unknown key {shown!r}{nearest(shown, [*known])}"
+            wrong.append((where, f"{where[1:].replace('/', '.')}: {text}" if where else text))
+        elif isinstance(value, Mapping) and isinstance(form, Section):
+            _check_names(value, form, f"{where}/{name}", wrong)
 
 
 def _keys(patch: Mapping[str, Any], section: Section[Any]) -> str:

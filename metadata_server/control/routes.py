@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 
 from ..config_forms import nearest
-from .body import InvalidBody
+from .body import InvalidBody, printable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema = Mapping[str, Any]
@@ -107,7 +107,7 @@ def check_query(request: web.Request, known: Mapping[str, Parameter]) -> None:
     wrong = []
     for name in dict.fromkeys(request.query):
         if name not in known:
-            shown = name.encode("ascii", "backslashreplace").decode()[:64]
+            shown = printable(name)
             hint = nearest(name, [*known]) if known else ", expected none"
             wrong.append(("", f"query: unknown parameter {shown!r}{hint}"))
         elif len(request.query.getall(name)) > 1 and not known[name].repeated:

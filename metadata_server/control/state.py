@@ -22,7 +22,7 @@ from ..errors import InvalidDocument
 from ..mailbox import LIMIT, Mailbox
 from ..overlay import Change, Overlay
 from .audit import note
-from .body import read_json
+from .body import printable, read_json
 from .instances import BASE, CHANGED, IF_MATCH, IF_NONE_MATCH, SAME
 from .openapi import refused
 from .preconditions import entity_tag, is_known, wanted
@@ -152,7 +152,7 @@ def read_state(given: Any) -> tuple[dict[str, Change], dict[str, bytes]]:
             ("/linklocal_state", f"linklocal_state: expected {VERSION}, as a saved state has it")
         )
     wrong = [
-        ("", f"unknown key {key.encode('ascii', 'backslashreplace').decode()[:64]!r}")
+        ("", f"unknown key {printable(key)!r}")
         for key in given
         if key not in ("linklocal_state", "overlay", "mailbox")
     ]
@@ -176,7 +176,7 @@ def _read_all(
         try:
             found[_read_id(key)] = read(each)
         except ValueError as error:
-            shown = key.encode("ascii", "backslashreplace").decode()[:64]
+            shown = printable(key)
             place = shown.replace("~", "~0").replace("/", "~1")
             wrong.append((f"/{name}/{place}", f"{name}.{shown}: {error}"))
     return found

@@ -352,6 +352,8 @@ async def test_user_data_is_fixed_without_force(control: Plane, method: str) -> 
     [
         ({"nics": [{"ipv4": "x"}]}, "/nics/0/ipv4"),
         ({"id": "other"}, "/id"),
+        ({"tgas": None}, ""),
+        ({"metadata_options": {"http_tokns": None}}, "/metadata_options"),
         ({"metadata_options": {"hop_limit": 0}}, "/metadata_options/hop_limit"),
         ({"reset_password": {"proof": "none"}}, "/reset_password/proof"),
         ({"tags": {str(n): "" for n in range(11)}}, "/tags"),
