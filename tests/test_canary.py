@@ -11,6 +11,7 @@ import base64
 import json
 import re
 import secrets
+import stat
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -56,6 +57,8 @@ class Played(NamedTuple):
     """What must open the accounts."""
     reset_hash: str
     tools: str
+    writable: list[str]
+    """What others than the owner may write, of all that the guests have got."""
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,7 @@ def played(
             {"root": text, "carol": made_up},
             reset_hash,
             good.text("/dev/shm/tools"),
+            [path for guest in (good, amazon) for path in writable(guest)],
         )
 
 
@@ -137,6 +141,17 @@ def modes_of(machine: LightGuest, tops: Sequence[str]) -> dict[str, str]:
         if inside in tops or any(inside.startswith(f"{top.rstrip('/')}/") for top in tops):
             mode = f"{path.lstat().st_mode & 0o7777:04o}"
             found[inside] = f"directory {mode}" if path.is_dir() else mode
+    return found
+
+
+def writable(machine: LightGuest) -> list[str]:
+    """Return what others may write, but for devices, links, and directories of everybody."""
+    found = []
+    for inside, path in files_of(machine):
+        mode = path.lstat().st_mode
+        others = mode & 0o002 and not mode & stat.S_ISVTX
+        if others and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            found.append(inside)
     return found
 
 
@@ -191,6 +206,16 @@ def test_what_is_kept_is_for_root_alone_whatever_the_umask(played: Played) -> No
     for path in ("/var/lib/linklocal/resetd/identity.json", "/run/linklocal/resetd-boot.json"):
         assert path in played.modes
     assert "/var/lib/linklocal/state.sqlite" in played.server_modes
+
+
+def test_nothing_is_left_that_others_may_write(played: Played) -> None:
+    # The recorder of the test itself is the one that obeys the umask.
+    assert [path for path in played.writable if path != "/dev/shm/tools"] == []
+
+
+def test_a_made_up_password_is_long(played: Played) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9]{20,}", played.passwords["carol"])
+    assert len(set(played.passwords["carol"])) > 8
 
 
 def test_what_a_script_says_is_kept_and_the_script_is_not(played: Played) -> None:

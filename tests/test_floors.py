@@ -55,11 +55,16 @@ def test_a_password_is_reset_on_every_release(
         argv = ["python3", "-m", "agent.reset_password", "run"]
         with guest.start(argv, cwd=installed.HOME) as daemon:
             daemon.wait_for("enrolled")
+            before = guest.snapshot("/etc")
             words = ("reset-password", INSTANCE, "--password-stdin", "--wait", "30", "--json")
             done = service.ctl(*words, input=password)
 
     assert b'"applied"' in done.stdout, (done, daemon.stderr)
     assert opens(lines_of(guest, "shadow")["root"][1], password.decode())
+    # Not the sshd, no group, no other file.
+    after = guest.snapshot("/etc")
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    assert changed - {"/etc", "/etc/.pwd.lock", "/etc/shadow-"} == {"/etc/shadow"}
 
 
 @slow
