@@ -214,11 +214,11 @@ def _print_plan(effects: Sequence[Any], record: dict[str, Any]) -> None:
     from .status import troubles
 
     own = [each for each in effects if each.verb != "run" and each.target.startswith(OWN)]
-    for effect in effects:
-        if effect not in own:
-            print(f"{effect.verb} {effect.target}{': ' if effect.detail else ''}{effect.detail}")
+    asked_for = [each for each in effects if each not in own]
+    for effect in asked_for:
+        print(f"{effect.verb} {effect.target}{': ' if effect.detail else ''}{effect.detail}")
     print(f"and {len(own)} changes of the agent's own state, log and status")
-    if (record["detail"] and record["status"] == "failed") or not effects:
+    if (record["detail"] and record["status"] == "failed") or not asked_for:
         print(_summary(record))
     for line in troubles(record):
         print(f"  {line}")
