@@ -103,6 +103,7 @@ async def start(
     stdin: int,
     environ: Mapping[str, str] | None = None,
     at: Served | None = None,
+    stderr: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     """Start the command in a session of its own."""
     found = {"LINKLOCAL_URL": at.url, "LINKLOCAL_TOKEN_FILE": str(at.token_file)} if at else {}
@@ -115,7 +116,7 @@ async def start(
         env={"PATH": os.environ["PATH"], **found, **(environ or {})},
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
         start_new_session=True,
     )
 

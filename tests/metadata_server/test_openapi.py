@@ -27,7 +27,7 @@ INSTANCES = read_instances(
   image: {id: i, name: CentOS}
   keys:
     - name: k
-      public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tr me
+      public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tr
   nics: [{ipv4: 10.0.0.9, ipv6: "fd00::9", routes: [{network: 10.1.0.0/16, gateway: 10.0.0.1}]}]
   qos: {min: 1, max: 2}
   agency: {name: a}
