@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from . import asked, config, datasources
-from .errors import AgentError, ConfigError
+from . import asked, config, datasources, instance_data
+from .errors import AgentError, ConfigError, DatasourceError
 from .host import Host
 from .instance import InstanceData
 from .journal import log
@@ -68,6 +68,14 @@ def finish(host: Host, status: Status) -> None:
         status.end(Stage.FINAL)
 
 
+def look(host: Host, wishes: Wishes) -> InstanceData:
+    """Return the instance's data from its datasource, asked now; nothing is kept of it."""
+    found = Journey(host, wishes, Status(host, Stage.NETWORK)).look()
+    if found is None:
+        raise DatasourceError("this machine has no datasource")
+    return found
+
+
 def guarded(work: Callable[[], None]) -> str:
     """Do *work*; return what went wrong in words, empty when nothing did."""
     try:
@@ -124,6 +132,11 @@ class Journey:
                 self._module(name, self._in_stage(context, stage))
         if stage is Stage.FINAL:
             self._state.forget()
+
+    def look(self) -> InstanceData | None:
+        """Return the instance's data, None when this machine has no datasource."""
+        self._read_config()
+        return self._find()
 
     # --- who this machine is
 
@@ -217,6 +230,7 @@ class Journey:
             machine, instance, self._base, report, top=self._wishes.cloud_config, kept=kept
         )
         if told:
+            instance_data.write(self._host, instance)
             for place, _, part, *_ in gathered.parts:
                 self._status.part(place, part.type, part.result, part.detail)
                 if part.result in BAD:

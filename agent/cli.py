@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import AgentError, ConfigError
@@ -30,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; return its exit status."""
-    options = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    options = parser(whole=words[:1] != ["run"]).parse_args(words)
     try:
         status: int = options.run(options)
     except AgentError as error:
@@ -45,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> Parser:
-    """Return the parser of all sub-commands."""
-    whole = Parser(
+def parser(*, whole: bool = True) -> Parser:
+    """Return the parser of all sub-commands; without *whole*, of those that a boot may be."""
+    top = Parser(
         prog="linklocal-agent",
         description="Make this machine what its instance data asks for, and tell the truth of it.",
     )
-    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = commands.add_parser("run", help="go through the boot, or one stage of it")
     _way(command)
     command.add_argument("-q", "--quiet", action="store_true", help="only the result, no log")
@@ -60,6 +61,8 @@ def parser() -> Parser:
     _way(command)
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=plan)
+    if not whole:
+        return top
     command = commands.add_parser("status", help="say how the boot went")
     command.add_argument("--wait", action="store_true", help="until the boot has ended")
     command.add_argument("--strict", action="store_true", help="exit with 2 when degraded")
@@ -70,7 +73,10 @@ def parser() -> Parser:
     command.add_argument("files", metavar="FILE", nargs="+", help="- for standard input")
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=validate)
-    return whole
+    from . import cli_after
+
+    cli_after.add(commands, _root)
+    return top
 
 
 def _root(command: argparse.ArgumentParser) -> None:
@@ -84,6 +90,7 @@ def _way(command: argparse.ArgumentParser) -> None:
     command.add_argument("--datasource", metavar="NAME", help="openstack or ec2")
     command.add_argument("--user-data", metavar="FILE", help="in place of the served; - for stdin")
     command.add_argument("--instance-id", metavar="ID", help="in place of the served")
+    command.add_argument("--cloud-config", metavar="FILE", help="lies above all others")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -172,7 +179,14 @@ def _wishes(options: argparse.Namespace) -> Wishes:
 
     stages = tuple(Stage) if options.stage == "all" else (Stage(options.stage),)
     user_data = None if options.user_data is None else Secret(_content(options.user_data))
-    return Wishes(stages, options.metadata_url, options.datasource, user_data, options.instance_id)
+    top: Mapping[str, Any] = {}
+    if options.cloud_config is not None:
+        from .user_data.document import parse_mapping
+
+        top, _ = parse_mapping(_content(options.cloud_config), options.cloud_config)
+    return Wishes(
+        stages, options.metadata_url, options.datasource, user_data, options.instance_id, top
+    )
 
 
 def _content(path: str) -> bytes:

@@ -1,0 +1,138 @@
+"""The sub-commands for after a boot: query, analyze, collect-logs, clean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, Callable
+
+from .errors import AgentError, HostError
+
+DONE, FAILED, RUNNING = 0, 1, 3
+
+Root = Callable[[argparse.ArgumentParser], None]
+
+
+def add(commands: Any, root: Root) -> None:
+    """Add the sub-commands to *commands*; *root* gives each its --root."""
+    command = commands.add_parser("query", help="what is known of the instance")
+    command.add_argument("key", metavar="KEY", nargs="?", help="such as v1.instance_id, userdata")
+    command.add_argument("-l", "--list-keys", action="store_true", help="only the names")
+    command.add_argument("--metadata-url", metavar="URL", help="where root asks again")
+    command.add_argument("--datasource", metavar="NAME", help="in place of the boot's")
+    root(command)
+    command.set_defaults(run=query)
+    command = commands.add_parser("analyze", help="where the boot's time went")
+    command.add_argument("--svg", metavar="FILE", help="also as a picture; - for standard output")
+    command.add_argument("--json", action="store_true", help="for programs")
+    root(command)
+    command.set_defaults(run=analyze)
+    command = commands.add_parser("collect-logs", help="all a helper needs, without secrets")
+    command.add_argument("-t", "--tarfile", metavar="FILE", default="linklocal-logs.tar.gz")
+    help_text = "also what scripts printed, whatever is in it"
+    command.add_argument("--include-outputs", action="store_true", help=help_text)
+    root(command)
+    command.set_defaults(run=collect_logs)
+    command = commands.add_parser("clean", help="forget all boots, as if this were the first")
+    command.add_argument("-l", "--logs", action="store_true", help="the logs, too")
+    help_text = "make an image: reset keys, ssh host keys and machine id go, too"
+    command.add_argument("--seal", action="store_true", help=help_text)
+    root(command)
+    command.set_defaults(run=clean)
+
+
+def query(options: argparse.Namespace) -> int:
+    """Print a value, or everything."""
+    from .host import Host
+    from .query import document_key, find, is_redacted, known, served
+
+    host = Host(options.root)
+    field = document_key(options.key or "")
+    if field:
+        if os.geteuid() != 0:
+            raise HostError(f"{options.key}: only root is shown it")
+        sys.stdout.buffer.write(served(_asked_again(host, options), field))
+        return DONE
+    values: Any = known(host)
+    if options.key:
+        value = find(values, options.key)
+        if is_redacted(value) and os.geteuid() == 0:
+            from .instance_data import template_values
+
+            value = find(template_values(host, _asked_again(host, options)), options.key)
+        values = value
+    if options.list_keys:
+        names = values if isinstance(values, dict) else ()
+        print("\n".join(sorted(map(str, names))))
+    elif isinstance(values, str):
+        print(values)
+    else:
+        _print_json(values)
+    return DONE
+
+
+def analyze(options: argparse.Namespace) -> int:
+    """Print the table, and draw the picture where one is asked for."""
+    from . import status, timeline
+    from .host import Host
+
+    record = status.read(Host(options.root))
+    if record is None:
+        print("status: not started")
+        return RUNNING
+    found = timeline.spans(record)
+    if options.svg:
+        title = f"Boot of {record['instance_id'] or 'this machine'}"
+        picture = timeline.svg(found, title)
+        if options.svg == "-":
+            sys.stdout.write(picture)
+            return DONE
+        Host().write(os.path.abspath(options.svg), picture.encode(), mode=0o644)
+    if options.json:
+        whole, waited, worked = timeline.totals(found)
+        rows = [span._asdict() for span in found]
+        _print_json({"seconds": whole, "waiting": waited, "working": worked, "spans": rows})
+    else:
+        print(timeline.table(found))
+    return DONE
+
+
+def collect_logs(options: argparse.Namespace) -> int:
+    """Write the archive and say where it is."""
+    from .collect import archive
+    from .host import Host
+
+    content = archive(Host(options.root), outputs=options.include_outputs)
+    path = os.path.abspath(options.tarfile)
+    Host().write(path, content, mode=0o600, owner=f"{os.geteuid()}:{os.getegid()}")
+    print(f"wrote {path}")
+    return DONE
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Forget, and say what is gone."""
+    from .clean import clean as forget
+    from .host import Host
+
+    for path in forget(Host(options.root), logs=options.logs, seal=options.seal):
+        print(f"removed {path}" if path != "/etc/machine-id" else f"emptied {path}")
+    return DONE
+
+
+def _asked_again(host: Any, options: argparse.Namespace) -> Any:
+    """Return the instance's data, from its datasource, now."""
+    from . import status
+    from .boot import Wishes, look
+
+    record = status.read(host)
+    name = options.datasource or (record or {}).get("datasource")
+    if name in (None, "file", "none"):
+        raise AgentError("this boot had no datasource to ask again")
+    return look(host, Wishes(metadata_url=options.metadata_url, datasource=name))
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))
