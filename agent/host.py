@@ -108,6 +108,15 @@ class Host:
         """Return the password field of the user's shadow line, None without such a line."""
         return accounts.find_shadow_field(self.read(accounts.SHADOW) or b"", user)
 
+    def resolves(self, name: str) -> bool:
+        """Say whether the host *name* has an address, by whatever resolver there is."""
+        import socket
+
+        try:
+            return bool(socket.getaddrinfo(name, None))
+        except (OSError, UnicodeError):
+            return False
+
     # --- change files
 
     def write(

@@ -62,6 +62,24 @@ NAMES = (
     ),
     Name("set_passwords", Stage.NETWORK, ("password", "chpasswd", "ssh_pwauth")),
     Name("locale", Stage.CONFIG, ("locale", "locale_configfile")),
+    Name(
+        "apt",
+        Stage.CONFIG,
+        (
+            "apt",
+            "apt_sources",
+            "apt_mirror",
+            "apt_mirror_search",
+            "apt_mirror_search_dns",
+            "apt_proxy",
+            "apt_http_proxy",
+            "apt_https_proxy",
+            "apt_ftp_proxy",
+            "apt_preserve_sources_list",
+            "apt_custom_sources_list",
+            "add_apt_repo_match",
+        ),
+    ),
     Name("ntp", Stage.CONFIG, ("ntp",)),
     Name("timezone", Stage.CONFIG, ("timezone",)),
     Name(
@@ -133,7 +151,6 @@ NICHE = frozenset(
 
 NOT_YET = frozenset(
     {
-        "apt",
         "authkey_hash",
         "device_aliases",
         "disk_setup",

@@ -160,13 +160,19 @@ ALPINE = Family(
 FAMILIES = (DEBIAN, RHEL, SUSE, ALPINE)
 
 
-def family(host: Host) -> Family:
-    """Return the family of *host* by its os-release; Debian's facts when it says nothing known."""
+def os_release(host: Host) -> dict[str, str]:
+    """Return what os-release says, in small letters."""
     text = host.read("/etc/os-release") or host.read("/usr/lib/os-release") or b""
     said: dict[str, str] = {}
     for line in text.decode("utf-8", "replace").splitlines():
         key, _, value = line.partition("=")
         said[key] = value.strip().strip("\"'").lower()
+    return said
+
+
+def family(host: Host) -> Family:
+    """Return the family of *host* by its os-release; Debian's facts when it says nothing known."""
+    said = os_release(host)
     for word in (said.get("ID", ""), *said.get("ID_LIKE", "").split()):
         for candidate in FAMILIES:
             if word in candidate.relatives:

@@ -5,6 +5,9 @@ from typing import NamedTuple, Optional
 
 from ..host import Host
 from .base import Context
+from .memory import recall, remember
+
+_BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 class Package(NamedTuple):
@@ -93,9 +96,14 @@ class Packages:
         self._tool = using
         self._context = context
 
-    def update(self) -> None:
-        """Fetch the lists of packages."""
+    def update(self, *, once: bool = False) -> None:
+        """Fetch the lists of packages, unless an earlier call of this boot was with *once*."""
+        boot = (self._context.host.read(_BOOT) or b"").decode("ascii", "replace").strip()
+        if boot and recall(self._context, "package_lists") == (boot,):
+            return
         self._run(self._tool.update, "package_update", "update")
+        if once and boot:
+            remember(self._context, "package_lists", boot)
 
     def upgrade(self) -> None:
         """Upgrade every package that is installed."""

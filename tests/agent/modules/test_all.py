@@ -17,6 +17,13 @@ from .machine import KEY, Machine
 DOCUMENTS = {
     "random_seed": "random_seed: {file: /var/seed, data: secret}",
     "growpart": "{growpart: {mode: auto}, resize_rootfs: noblock}",
+    "apt": """
+apt:
+  preserve_sources_list: false
+  sources: {a: {source: deb http://x/ y z}}
+  proxy: http://me:secret@p
+  debconf_selections: {a: p p/q password secret}
+""",
     "phone_home": "phone_home: {url: 'http://127.0.0.1:9/'}",
     "power_state": "power_state: {mode: reboot}",
     "bootcmd": "bootcmd: ['echo hello', [touch, /tmp/x]]",
@@ -57,6 +64,7 @@ USERS_FIRST = "users: [default]"
 @pytest.fixture
 def ready(machine: Machine) -> Machine:
     machine.apply("users_groups", USERS_FIRST)
+    machine.guest.write("/etc/apt/sources.list", b"deb http://x/ y z\n")
     machine.user_scripts = [UserScript("part-001", "part-001", Secret(b"#!/bin/sh\n"))]
     return machine
 
