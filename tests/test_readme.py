@@ -1,4 +1,4 @@
-"""The tour of the README is what a machine really answers, and its links lead somewhere."""
+"""The tours of the README and of docs are what a machine really answers; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from .conftest import need_namespaces
 from .guests.cloud import python_binds
 from .guests.light import LightGuest, host_layers
 
-README = Path(__file__).parent.parent / "README.md"
+CHECKOUT = Path(__file__).parent.parent
+TOURS = ("README.md", "docs/control-plane.md")
+PAGES = sorted(
+    str(page.relative_to(CHECKOUT))
+    for page in (CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"))
+)
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in sorted(set(re.findall(r"\]\(([^)#:]+)\)", (CHECKOUT / page).read_text())))
+]
 END = "---- end of a command ----"
 
 
@@ -43,9 +53,10 @@ def matches(expected: str, printed: str) -> bool:
     return re.fullmatch(pattern, printed if printed.endswith("\n") else printed + "\n") is not None
 
 
-def test_the_tour_is_true() -> None:
+@pytest.mark.parametrize("page", TOURS)
+def test_the_tour_is_true(page: str) -> None:
     need_namespaces()
-    tour = list(steps(README.read_text()))
+    tour = list(steps((CHECKOUT / page).read_text()))
     script = "".join(f"{step.command}\necho; echo '{END}'\n" for step in tour)
 
     with LightGuest(Path("/"), lowers=host_layers(), binds=python_binds()) as machine:
@@ -62,9 +73,9 @@ def test_the_tour_is_true() -> None:
             assert matches(step.output, output), f"$ {step.command}\n{output}\n{done.stderr!r}"
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README.read_text()))))
-def test_a_link_leads_somewhere(link: str) -> None:
-    assert (README.parent / link).exists()
+@pytest.mark.parametrize(("page", "link"), LINKS)
+def test_a_link_leads_somewhere(page: str, link: str) -> None:
+    assert ((CHECKOUT / page).parent / link).exists()
 
 
 def test_a_comparison_can_fail() -> None:
