@@ -254,6 +254,7 @@ async def test_what_the_daemon_keeps_is_for_root_alone(machine: Machine, server:
         "resetd-boot.json",
         "resetd.json",
         "resetd.lock",
+        "resetd.sock",
     }
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(machine.state.stat().st_mode) == 0o700
@@ -636,9 +637,9 @@ async def test_the_live_machine_is_changed_by_its_own_chpasswd(
         ("root", OLD, 0, "is set"),
         ("root", "secret", 1, "expected one complete crypt(3) hash"),
         ("root", OLD + "\nevil:" + OLD, 1, "expected one complete crypt(3) hash"),
-        ("root:x\nevil", OLD, 1, "no user"),
-        ("absent", OLD, 1, "no user"),
-        ("", OLD, 1, "no user"),
+        ("root:x\nevil", OLD, 1, "no such user"),
+        ("absent", OLD, 1, "no such user"),
+        ("", OLD, 1, "no such user"),
     ],
 )
 async def test_an_image_is_given_a_password_by_its_hash(

@@ -5,20 +5,16 @@ Touches the password of that account and nothing else: no sshd_config, no groups
 
 import hashlib
 import hmac
-import os
 import re
+import time
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
-from ..accounts import PASSWD, SHADOW, find_shadow_field, find_user
 from ..errors import HostError
 from ..secret import Secret
 from .keys import Entry, Resets
-from .programs import run
+from .machine import Machine
 from .protocol import Order
-
-if TYPE_CHECKING:
-    from ..host import Host
 
 APPLIED, REJECTED, FAILED = "applied", "rejected", "failed"
 
@@ -76,66 +72,18 @@ def schemes() -> tuple[str, ...]:
     return ("sha512", "sha256")
 
 
-class Machine:
-    """The account files below *root* and what changes them.
-
-    That is the machine's own programs; below another root the files are edited as the agent does.
-    """
-
-    def __init__(self, root: str = "/") -> None:
-        self.root = root
-
-    def shadow_field(self, user: str) -> Optional[Secret]:
-        """Return the password field of a user of this machine, or None when there is no such user.
-
-        A user that has no line in shadow, or is known elsewhere (NIS, SSSD), is none of ours.
-        """
-        if find_user(self._read(PASSWD), user) is None:
-            return None
-        return find_shadow_field(self._read(SHADOW), user)
-
-    def set_hash(self, user: str, given: Secret) -> bool:
-        """Say whether *given* was taken: by chpasswd on stdin, or in the files of another root."""
-        if self.root == "/":
-            return run(["chpasswd", "-e"], user.encode() + b":" + given.reveal() + b"\n")
-        self._host().set_password_hash(user, given)
-        return True
-
-    def expire(self, user: str) -> bool:
-        """Say whether *user* has to choose another password at the next login from now on."""
-        if self.root == "/":
-            return run(["chage", "-d", "0", user])
-        self._host().expire_password(user)
-        return True
-
-    def _host(self) -> "Host":
-        # An image or a directory may have no programs, and who works on it may not be root.
-        from pathlib import Path
-
-        from ..host import Host
-
-        return Host(Path(self.root))
-
-    def _read(self, path: str) -> bytes:
-        path = os.path.join(self.root, path.lstrip("/"))
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise HostError(f"read {path}: {error.strerror}") from error
-
-
 def apply(
     order: Order,
     machine: Machine,
     resets: Resets,
     users: Collection[str],
     elapsed: Callable[[], float],
+    reached: Callable[[str], None] = lambda point: None,
 ) -> Outcome:
     """Apply *order* at most once, whatever happened before, and keep what became of it.
 
     *users* are those whose password may be reset; *elapsed* gives the seconds since the poll was
-    sent, by the clock that also runs while the machine sleeps.
+    sent, by the clock that also runs while the machine sleeps. *reached* is told each of POINTS.
     """
     entry = resets.get(order.id)
     if entry is not None and entry.result:
@@ -143,12 +91,16 @@ def apply(
             # The server forgot that it knows, restored from a backup perhaps.
             resets.put(entry._replace(acknowledged=False))
         return Outcome(entry.result, entry.code)
+    begun = entry or Entry(order.id, "", user=order.user, at=int(time.time()))
+    begun = begun._replace(restart=order.restart)
     try:
-        outcome = _apply(order, machine, resets, users, elapsed, entry)
+        outcome = _apply(order, machine, resets, users, elapsed, entry, begun, reached)
     except HostError:
         outcome = Outcome(FAILED, "machine")
-    begun = resets.get(order.id)
-    resets.put(Entry(order.id, begun.old if begun else "", outcome.result, outcome.code))
+    reached("checked")
+    marked = resets.get(order.id) or begun
+    resets.put(marked._replace(result=outcome.result, code=outcome.code))
+    reached("kept")
     return outcome
 
 
@@ -159,15 +111,17 @@ def _apply(
     users: Collection[str],
     elapsed: Callable[[], float],
     entry: Optional[Entry],
+    begun: Entry,
+    reached: Callable[[str], None],
 ) -> Outcome:
     if not _USER.fullmatch(order.user) or order.user not in users:
         return Outcome(REJECTED, "user-not-allowed")
     scheme = scheme_of(order.hash.reveal())
     if scheme is None:
         return Outcome(REJECTED, "bad-hash")
-    field = machine.shadow_field(order.user)
+    field, why = machine.find(order.user)
     if field is None:
-        return Outcome(REJECTED, "no-such-user")
+        return Outcome(REJECTED, why)
     if elapsed() >= order.ttl:
         return Outcome(REJECTED, "expired")
     digest = hashlib.sha256(field.reveal()).hexdigest()
@@ -175,17 +129,31 @@ def _apply(
         if _is_locked(field) and not order.unlock:
             return Outcome(REJECTED, "locked")
         # The mark comes first: after a crash it says what the field was.
-        resets.put(Entry(order.id, digest))
+        resets.put(begun._replace(old=digest))
+        reached("marked")
     elif field != order.hash and not hmac.compare_digest(digest, entry.old):
         return Outcome(REJECTED, "changed-since")
     if field != order.hash:
-        if not machine.set_hash(order.user, order.hash):
-            return Outcome(FAILED, "chpasswd")
-        if machine.shadow_field(order.user) != order.hash:
+        obstacle = machine.obstacle()
+        if obstacle:
+            return Outcome(FAILED, obstacle)
+        if not _taken(machine, order):
+            return Outcome(FAILED, "busy" if machine.is_busy() else "chpasswd")
+        reached("set")
+        if machine.find(order.user).field != order.hash:
             return Outcome(FAILED, "not-kept")
     if order.expire and not machine.expire(order.user):
         return Outcome(FAILED, "expire")
-    return Outcome(APPLIED)
+    return Outcome(APPLIED, machine.reservation(order.user))
+
+
+def _taken(machine: Machine, order: Order) -> bool:
+    try:
+        return machine.set_hash(order.user, order.hash)
+    except HostError:
+        if machine.is_busy():
+            return False
+        raise
 
 
 def _is_locked(field: Secret) -> bool:

@@ -4,10 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
-from ..errors import AgentError, ConfigError
+from ..errors import AgentError
 from . import keys
+
+if TYPE_CHECKING:
+    from .private import PrivateDirectory
 
 USAGE_ERROR = 64
 LOCK_TRIES = 10
@@ -46,8 +49,8 @@ def _run(words: Sequence[str]) -> int:
     ended = apart(lambda: _prepared(words))
     if ended.made is None:
         return ended.status
-    from .apply import Machine
     from .daemon import Daemon, Places
+    from .machine import Machine
     from .private import PrivateDirectory
     from .settings import from_json
 
@@ -89,51 +92,45 @@ def _prepared(words: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _status(options: Any) -> int:
-    import json
+    from . import asking
 
-    from .private import PrivateDirectory
+    return asking.status(_run_directory(options), options.json)
 
-    run = PrivateDirectory(_paths(options)[1], mode=0o755)
-    lock = run.lock(keys.LOCK)
-    text = run.read(keys.STATUS)
-    shown = json.loads(text) if text else {}
-    shown["running"] = lock is None
-    if options.json:
-        print(json.dumps(shown))
-    else:
-        for name, value in shown.items():
-            print(f"{name}: {value}")
-    return 0 if shown["running"] else 1
+
+def _history(options: Any) -> int:
+    from . import asking
+
+    state, _ = _paths(options)
+    return asking.history(_run_directory(options), state, options.json)
+
+
+def _check(options: Any) -> int:
+    from . import asking
+    from .settings import read
+
+    settings = read(options.root, options.config)
+    state, _ = _paths(options)
+    return asking.check(_run_directory(options), state, options.root, settings, options.json)
 
 
 def _trust(options: Any) -> int:
-    try:
-        server = keys.read_server_key(options.key)
-    except ValueError as error:
-        raise ConfigError(f"trust: {error}") from None
-    from .private import PrivateDirectory
+    from . import asking
 
-    keys.pin_server(PrivateDirectory(_paths(options)[0], mode=0o700), server)
-    print("the daemon will take this server at its next try, within a minute")
-    return 0
+    state, _ = _paths(options)
+    return asking.trust(_run_directory(options), state, options.key)
 
 
 def _set(options: Any) -> int:
-    from ..secret import Secret
-    from .apply import Machine, scheme_of
+    from . import asking
 
-    given = Secret(sys.stdin.buffer.read(4096).strip())
-    if scheme_of(given.reveal()) is None:
-        raise ConfigError("set: expected one complete crypt(3) hash on standard input")
-    machine = Machine(options.root)
-    if machine.shadow_field(options.user) is None:
-        raise ConfigError(f"set: no user {options.user!r} below {options.root}")
-    if not machine.set_hash(options.user, given):
-        raise ConfigError(f"set: chpasswd refused to change {options.user!r}")
-    if machine.shadow_field(options.user) != given:
-        raise ConfigError(f"set: {options.user!r} does not have the hash that was set")
-    print(f"the password of {options.user} below {options.root} is set")
-    return 0
+    run = _run_directory(options) if options.root == "/" or options.run_dir else None
+    return asking.set_password(run, options.root, options.user)
+
+
+def _run_directory(options: Any) -> "PrivateDirectory":
+    from .private import PrivateDirectory
+
+    return PrivateDirectory(_paths(options)[1], mode=0o755)
 
 
 def _paths(options: Any) -> tuple[str, str]:
@@ -164,6 +161,17 @@ def _parser() -> Any:
     status = commands.add_parser("status", parents=[places], help="what the daemon is at")
     status.add_argument("--json", action="store_true")
     status.set_defaults(run=_status)
+
+    check = commands.add_parser(
+        "check", parents=[places], help="whether a reset would work here, and what is in the way"
+    )
+    check.add_argument("--config", metavar="FILE", help="instead of /etc/linklocal/agent.yaml")
+    check.add_argument("--json", action="store_true")
+    check.set_defaults(run=_check)
+
+    history = commands.add_parser("history", parents=[places], help="the resets of this machine")
+    history.add_argument("--json", action="store_true")
+    history.set_defaults(run=_history)
 
     trust = commands.add_parser("trust", parents=[places], help="accept another server's key")
     trust.add_argument("key", metavar="KEY")

@@ -5,12 +5,14 @@ for each read, so that a server may take for ever byte by byte. Here the whole e
 """
 
 import errno
+import math
 import os
 import re
+import select
 import socket
 import time
 from collections.abc import Mapping
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from ..errors import AgentError, ConfigError
 
@@ -31,11 +33,26 @@ class Reply(NamedTuple):
     body: bytes
 
 
+Wait = Callable[[int, int, float], bool]
+"""Says whether a descriptor is ready for the events of poll(2) within so many seconds."""
+
+
+def wait_for(fd: int, events: int, seconds: float) -> bool:
+    """Wait for *fd* and nothing else."""
+    poll = select.poll()
+    poll.register(fd, events)
+    return bool(poll.poll(math.ceil(seconds * 1000)))
+
+
 class Client:
     """The metadata service at one address."""
 
-    def __init__(self, url: str) -> None:
-        """Take http://ADDRESS[:PORT]; ConfigError when the address is not a literal one."""
+    def __init__(self, url: str, wait: Wait = wait_for) -> None:
+        """Take http://ADDRESS[:PORT]; ConfigError when the address is not a literal one.
+
+        *wait* may do other things while an answer is awaited.
+        """
+        self._wait = wait
         match = _URL.fullmatch(url)
         v6, v4, port = match.groups() if match else (None, None, None)
         self._family = socket.AF_INET6 if v6 else socket.AF_INET
@@ -72,8 +89,9 @@ class Client:
         where = f"{method} {self.url}{path.partition('?')[0]}"
         try:
             with self._connected(deadline, low_port) as link:
+                # What a guest sends fits into the socket's buffer at once.
                 link.sendall(request)
-                raw = _read_all(link, deadline, limit + _HEAD_LIMIT)
+                raw = self._read_all(link, deadline, limit + _HEAD_LIMIT)
         except socket.timeout:
             raise Unanswered(f"{where}: no whole answer within {seconds:.0f} s") from None
         except OSError as error:
@@ -84,12 +102,12 @@ class Client:
         for last in [False] * (_PORT_TRIES if low_port else 0) + [True]:
             link = socket.socket(self._family, socket.SOCK_STREAM)
             try:
-                link.settimeout(_left(deadline))
+                _left(deadline)
                 if not last:
                     link.bind(
                         ("", LOWEST + int.from_bytes(os.urandom(2), "big") % (HIGHEST - LOWEST + 1))
                     )
-                link.connect(self._address)
+                self._connect(link, deadline)
             except OSError as error:
                 link.close()
                 if not last and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
@@ -101,32 +119,44 @@ class Client:
             return link
         raise AssertionError("the last try returns or raises")
 
+    def _connect(self, link: socket.socket, deadline: float) -> None:
+        link.setblocking(False)
+        number = link.connect_ex(self._address)
+        if number == errno.EINPROGRESS:
+            self._await(link, select.POLLOUT, deadline)
+            number = link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    def _read_all(self, link: socket.socket, deadline: float, limit: int) -> bytes:
+        """Return what comes until the other end closes, or says it is complete."""
+        found = bytearray()
+        end: Optional[int] = None
+        while end is None or len(found) < end:
+            self._await(link, select.POLLIN, deadline)
+            chunk = link.recv(65536)
+            if not chunk:
+                break
+            found += chunk
+            if len(found) > limit:
+                raise OSError(f"the answer is longer than {limit} bytes")
+            if end is None:
+                head, blank, _ = found.partition(b"\r\n\r\n")
+                if blank:
+                    length = _length(bytes(head))
+                    end = None if length is None else len(head) + len(blank) + length
+        return bytes(found)
+
+    def _await(self, link: socket.socket, events: int, deadline: float) -> None:
+        if not self._wait(link.fileno(), events, _left(deadline)):
+            raise socket.timeout
+
 
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise socket.timeout
     return left
-
-
-def _read_all(link: socket.socket, deadline: float, limit: int) -> bytes:
-    """Return what comes until the other end closes, or says it is complete."""
-    found = bytearray()
-    end: Optional[int] = None
-    while end is None or len(found) < end:
-        link.settimeout(_left(deadline))
-        chunk = link.recv(65536)
-        if not chunk:
-            break
-        found += chunk
-        if len(found) > limit:
-            raise OSError(f"the answer is longer than {limit} bytes")
-        if end is None:
-            head, blank, _ = found.partition(b"\r\n\r\n")
-            if blank:
-                length = _length(bytes(head))
-                end = None if length is None else len(head) + len(blank) + length
-    return bytes(found)
 
 
 def _length(head: bytes) -> Optional[int]:

@@ -6,38 +6,41 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ..errors import AgentError, HostError
 from ..secret import Secret
 from . import notify, protocol
-from .apply import APPLIED, Machine, apply
-from .client import Client, Reply, Unanswered
+from .apply import APPLIED, apply, scheme_of
+from .channel import Channel
+from .client import Client, Reply, Unanswered, wait_for
 from .instance_id import find_instance
-from .keys import STATUS, Resets, load_boot, load_identity, pin_server, pinned_server
+from .keys import (
+    STATUS,
+    Resets,
+    load_boot,
+    load_identity,
+    pin_server,
+    pinned_server,
+    read_server_key,
+)
+from .machine import CODES, Machine
 from .private import PrivateDirectory
 from .programs import run
 from .protocol import PREFIX, Identity, Link, ProtocolError
 from .settings import Settings
+from .steps import resume
 
 WAIT = 60
 """Seconds a poll waits at the server."""
 PATIENCE = 5.0
 """Seconds that the start of logins waits for a service that does not answer."""
 
-# Where the daemon goes on, after a pause, from a step whose exchange was refused.
-RESUME = {
-    ("enrol", None): "enrol",
-    ("acknowledge", 403): "enrol",
-    ("acknowledge", None): "poll",
-    ("poll", 403): "enrol",
-    ("poll", 404): "enrol",
-    ("poll", None): "poll",
-}
-
 # The first pause after a refusal, in seconds, by its code; a pause doubles up to LONGEST_PAUSE.
 FIRST_PAUSE = {"identity-conflict": 15.0, "server-changed": 15.0, "no-such-path": 60.0}
 LONGEST_PAUSE = 60.0
+HISTORY = 100
+"""Resets that `history` shows."""
 
 
 class Stop(BaseException):
@@ -72,25 +75,36 @@ class Daemon:
         places: Places,
         schemes: Sequence[str],
         say: Callable[[str], None],
+        reached: Callable[[str], None] = lambda point: None,
     ) -> None:
-        """Work in *places*; *schemes* are what the machine can check a login against."""
+        """Work in *places*; *schemes* are what the machine can check a login against.
+
+        *reached* is told each of POINTS.
+        """
         self._settings = settings
         self._places = places
         self._say = say
-        self._client = Client(settings.metadata_url)
+        self._reached = reached
+        self._channel = self._listening()
+        wait = wait_for if self._channel is None else self._channel.wait
+        self._client = Client(settings.metadata_url, wait)
         self._boot = load_boot(places.run)
         self._resets = Resets(places.state)
         self._schemes = tuple(schemes)
         self._instance = ""
         self._identity: Optional[Identity] = None
         self._link: Optional[Link] = None
-        self._restart_for = ""
         self._ready = False
         self._hasty = 0.5
         self._started = time.monotonic()
         self._stopping = False
         self._interruptible = False
         self._shown: Mapping[str, object] = {}
+        self._answers: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+            "history": self._history,
+            "trust": self._trust,
+            "set": self._set,
+        }
         self._steps: Mapping[str, Callable[[], str]] = {
             "enrol": self._enrol,
             "acknowledge": self._acknowledge,
@@ -115,8 +129,10 @@ class Daemon:
                         self._say(last)
                     self._show(state=code or "unreachable", problem=last)
                     pause = self._next_pause(pause, code)
-                    step = RESUME.get((step, status), RESUME[step, None])
-                    self._sleep(pause)
+                    step = resume(step, status)
+                    if self._sleep(pause):
+                        # A caller may have changed what was in the way.
+                        pause = 0.0
         except Stop:
             self._say("stopped")
 
@@ -140,10 +156,13 @@ class Daemon:
         body = json.dumps(protocol.challenge_request()).encode()
         challenge = protocol.read_challenge(self._ask("challenge", "POST", body))
         self._check_server(challenge.server)
+        self._reached("challenged")
         message = protocol.enrol(identity, self._instance, self._boot, challenge, self._schemes)
         self._ask("key", "PUT", json.dumps(message).encode(), self._proof(challenge), low_port=True)
+        self._reached("enrolled")
         if pinned_server(self._places.state) is None:
             pin_server(self._places.state, challenge.server)
+            self._reached("pinned")
         self._link = Link(self._instance, self._boot, challenge.server)
         self._say(f"enrolled instance {self._instance}")
         self._show(state="enrolled")
@@ -155,11 +174,13 @@ class Daemon:
         for entry in self._resets.unacknowledged():
             message = json.dumps(link.result(entry.id, entry.result, entry.code)).encode()
             recorded = link.read_recorded(self._ask("result", "POST", message), entry.id)
+            self._reached("told")
             self._resets.put(entry._replace(acknowledged=True))
+            self._reached("settled")
             self._say(f"reset {entry.id}: {entry.result} {entry.code}".rstrip())
             if recorded.result != entry.result:
                 self._say(f"reset {entry.id}: the server has it as {recorded.result}")
-            if entry.id == self._restart_for and entry.result == APPLIED:
+            if entry.restart and entry.result == APPLIED:
                 self._restart()
         newest = self._resets.newest()
         if newest is not None:
@@ -187,16 +208,58 @@ class Daemon:
         if reply.status != 200:
             raise _refusal("poll", reply)
         order = link.open(protocol.read_envelope(reply.body), nonce)
+        self._reached("received")
         apply(
             order,
             self._places.machine,
             self._resets,
             self._settings.users,
             lambda: _boot_clock() - sent,
+            self._reached,
         )
-        if order.restart:
-            self._restart_for = order.id
         return "acknowledge"
+
+    # The control channel
+
+    def _listening(self) -> Optional[Channel]:
+        try:
+            return Channel(self._places.run, self._settings.channel, self._answer)
+        except HostError as error:
+            # Resets matter more than questions about them.
+            self._say(str(error))
+            return None
+
+    def _answer(self, what: str, asked: Mapping[str, Any], is_root: bool) -> Mapping[str, Any]:
+        if what == "status":
+            return self._shown if is_root else {"state": self._shown.get("state", "starting")}
+        if what not in self._answers:
+            raise HostError(f"{what[:32]}: the daemon cannot be asked that")
+        # SIGTERM waits: an account must not be left half changed.
+        self.interruptible(False)
+        try:
+            return self._answers[what](asked)
+        finally:
+            self.interruptible(True)
+
+    def _history(self, _asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"resets": [entry._asdict() for entry in self._resets.last(HISTORY)]}
+
+    def _trust(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            server = read_server_key(str(asked.get("key")))
+        except ValueError as error:
+            raise HostError(f"trust: {error}") from None
+        pin_server(self._places.state, server)
+        self._say(f"server key {server.hex()} is trusted now")
+        return {}
+
+    def _set(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        user, given = asked.get("user"), asked.get("hash")
+        if not isinstance(user, str) or not isinstance(given, str) or not given.isascii():
+            raise HostError("set: expected a user and a hash")
+        set_by_hand(self._places.machine, user, Secret(given.encode()))
+        self._say(f"the password of {user} was set by root of this machine")
+        return {}
 
     # What the steps need
 
@@ -204,6 +267,7 @@ class Daemon:
         if self._identity is None:
             self._identity, made = load_identity(self._places.state, self._instance)
             if made:
+                self._reached("identity-kept")
                 self._resets.give_up()
                 self._announce()
         return self._identity
@@ -323,9 +387,13 @@ class Daemon:
         if self._interruptible:
             raise Stop
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> bool:
+        """Say whether a caller was served, which also ends the sleep."""
         with _Interruptible(self):
+            if self._channel is not None:
+                return self._channel.wait(-1, 0, seconds)
             time.sleep(seconds)
+            return False
 
     def interruptible(self, now: bool) -> None:
         """Say whether SIGTERM may end the daemon at once, or after what it is doing."""
@@ -358,3 +426,19 @@ def _refusal(what: str, reply: Reply) -> Refused:
 def _boot_clock() -> float:
     """Return seconds since the machine started, those asleep too; nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def set_by_hand(machine: Machine, user: str, given: Secret) -> None:
+    """Set a password as root of this machine wants it; HostError with the reason it is not."""
+    if scheme_of(given.reveal()) is None:
+        raise HostError("set: expected one complete crypt(3) hash on standard input")
+    found = machine.find(user)
+    if found.field is None:
+        raise HostError(f"set: {user!r} below {machine.root}: {CODES[found.code]}")
+    code = machine.obstacle()
+    if not code and not machine.set_hash(user, given):
+        code = "busy" if machine.is_busy() else "chpasswd"
+    if not code and machine.find(user).field != given:
+        code = "not-kept"
+    if code:
+        raise HostError(f"set: {user!r}: {CODES[code]}")

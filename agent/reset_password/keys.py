@@ -31,6 +31,11 @@ class Entry(NamedTuple):
     result: str = ""
     code: str = ""
     acknowledged: bool = False
+    user: str = ""
+    at: int = 0
+    """Seconds since 1970 by the guest's own clock; for people, decides nothing."""
+    restart: bool = False
+    """The machine is to restart once the server has the result."""
 
 
 def read_server_key(text: str) -> bytes:
@@ -84,8 +89,8 @@ class Resets:
         self._state = state
         kept = _load(state, RESETS)
         try:
-            entries = [] if kept is None else [Entry(**entry) for entry in kept["resets"]]
-        except (TypeError, KeyError):
+            entries = [] if kept is None else [_entry(entry) for entry in kept["resets"]]
+        except (TypeError, KeyError, AttributeError):
             raise HostError(f"{state.path}/{RESETS}: cannot be understood") from None
         self._entries = {entry.id: entry for entry in entries}
 
@@ -111,6 +116,15 @@ class Resets:
 
     def newest(self) -> Optional[Entry]:
         return next(reversed(self._entries.values()), None)
+
+    def last(self, number: int) -> tuple[Entry, ...]:
+        """Return the last *number* of them, the newest first."""
+        return tuple(reversed(self._entries.values()))[:number]
+
+
+def _entry(raw: Mapping[str, Any]) -> Entry:
+    """Return an entry; what a newer daemon kept besides is let go, so that one may go back."""
+    return Entry(**{key: value for key, value in raw.items() if key in Entry._fields})
 
 
 def _boot_id() -> str:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 from ..errors import ConfigError
+from .channel import AUTO, PIPE
 from .keys import read_server_key
 
 PATH = "/etc/linklocal/agent.yaml"
 METADATA_URL = "http://169.254.169.254"
+_OWN = {"users", "server_key", "token_file", "restart_command", "channel"}
 RESTART = ("systemctl", "--no-block", "reboot")
 
 
@@ -26,6 +28,8 @@ class Settings(NamedTuple):
     token_file: Optional[str] = None
     """File with the one-time token of the first enrolment, readable by root alone."""
     restart_command: tuple[str, ...] = RESTART
+    channel: str = PIPE
+    """The control channel: a socket of the file system, or a port where that has always been."""
 
 
 def read(root: str, path: Optional[str] = None) -> Settings:
@@ -42,7 +46,7 @@ def read(root: str, path: Optional[str] = None) -> Settings:
         raise ConfigError(f"{name}: {error.strerror}") from error
     whole = _parse(text, name)
     own = _mapping(whole.get("reset_password", {}), f"{name}: reset_password")
-    if unknown := sorted(set(own) - {"users", "server_key", "token_file", "restart_command"}):
+    if unknown := sorted(set(own) - _OWN):
         # A misspelt key here could be the one that keeps a stranger out.
         raise ConfigError(f"{name}: reset_password: unknown key {unknown[0]!r}")
     urls = _words(whole, "metadata_urls", name) or (METADATA_URL,)
@@ -52,6 +56,9 @@ def read(root: str, path: Optional[str] = None) -> Settings:
             read_server_key(server_key)
     except ValueError as error:
         raise ConfigError(f"{name}: reset_password.server_key: {error}") from None
+    channel = (_text(own, "channel", f"{name}: reset_password") or PIPE).lower()
+    if channel not in (PIPE, AUTO):
+        raise ConfigError(f"{name}: reset_password.channel: expected PIPE or AUTO")
     return Settings(
         metadata_url=urls[0],
         users=_words(own, "users", f"{name}: reset_password")
@@ -59,6 +66,7 @@ def read(root: str, path: Optional[str] = None) -> Settings:
         server_key=server_key,
         token_file=_text(own, "token_file", f"{name}: reset_password"),
         restart_command=_words(own, "restart_command", f"{name}: reset_password") or RESTART,
+        channel=channel,
     )
 
 

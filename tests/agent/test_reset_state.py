@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.errors import ConfigError, HostError
-from agent.reset_password.apply import Machine, Outcome, apply, scheme_of, schemes
+from agent.reset_password.apply import Outcome, apply, scheme_of, schemes
 from agent.reset_password.keys import (
     RESETS_KEPT,
     Entry,
@@ -21,6 +21,7 @@ from agent.reset_password.keys import (
     pin_server,
     pinned_server,
 )
+from agent.reset_password.machine import Machine
 from agent.reset_password.private import PrivateDirectory
 from agent.reset_password.protocol import Order
 from agent.reset_password.settings import METADATA_URL, Settings, read
@@ -301,8 +302,12 @@ def test_a_reset_is_set_and_read_again(
 
     assert applied(accounts, state, order(), 899.9) == Outcome("applied")
     assert accounts.field == NEW
-    assert Resets(state).get("id") == Entry(
-        "id", hashlib.sha256(before.encode()).hexdigest(), "applied"
+    kept = Resets(state).get("id")
+    assert kept is not None
+    assert (kept.old, kept.result, kept.user) == (
+        hashlib.sha256(before.encode()).hexdigest(),
+        "applied",
+        "root",
     )
 
 
