@@ -67,5 +67,15 @@ class Unprocessable(RequestError):
     status = 422
 
 
+class TooManyRequests(RequestError):
+    """A request too soon after others: it may be sent again in *wait* seconds."""
+
+    status = 429
+
+    def __init__(self, text: str, wait: float) -> None:
+        super().__init__(text)
+        self.wait = wait
+
+
 class ServiceUnavailable(RequestError):
     status = 503

@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from math import ceil
 from typing import Any, Final, Protocol
 
 from aiohttp import ClientError, web
@@ -20,7 +21,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from . import ec2, huawei, openstack
 from .access_log import AccessLogger
-from .errors import BadRequest, Forbidden, NotFound, RequestError, RequestTimeout, Unauthorized
+from .connections import GuestServer, Registry
+from .errors import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    RequestError,
+    RequestTimeout,
+    TooManyRequests,
+    Unauthorized,
+)
 from .events import Events
 from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, identify
 from .identity import Identity
@@ -29,8 +39,9 @@ from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
 from .notices import served
 from .paths import EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
+from .rates import Rates
 from .rendered import Answer, Rendered
-from .replies import GuestRequest, Reply, refusal
+from .replies import GuestRequest, Reply, refusal, start
 from .store import Store
 from .tokens import EC2, HUAWEI, REQUIRED, TOKEN_HEADERS, Family, Tokens, read_ttl
 from .tree import TEXT, Live
@@ -41,9 +52,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SEED_SIZE: Final = 512
 BODY_SECONDS: Final = 10.0
-IDLE_SECONDS: Final = 75.0
 
 READ: Final = "GET, HEAD"
+
+_EC2_HEADER: Final = EC2.token_header.lower()
+_HUAWEI_HEADER: Final = HUAWEI.token_header.lower()
 
 
 class Catalog(Lookup, Protocol):
@@ -72,11 +85,14 @@ class Guests:
         launched: Callable[[str], int | None] = lambda _: None,
         hosts: tuple[str, ...] = (),
         proxy: Proxy | None = None,
+        rate: int | None = None,
+        registry: Registry | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Serve what *catalog* knows; *store* was made with the mailbox's schema.
 
-        *launched* tells when an instance was made, in seconds since 1970.
+        *launched* tells when an instance was made, in seconds since 1970. *rate* is the most
+        requests a second of one instance.
         """
         self._catalog = catalog
         self._tokens = tokens
@@ -86,6 +102,8 @@ class Guests:
         self._proxy = proxy
         self._now = now
         self._hosts = Hosts(hosts)
+        self._rates = Rates(rate) if rate is not None else None
+        self._registry = Registry() if registry is None else registry
         self._mailbox = Mailbox(store)
         self._access_key = store.key("access-keys")
         self._issuer = Issuer(now=now)
@@ -96,22 +114,32 @@ class Guests:
         self, interface: str | None = None, *, access_log: logging.Logger | None = None
     ) -> web.Server:
         """Return the server of one listener, *interface* being the one that it is bound to."""
-        return web.Server(
+        return GuestServer(
             partial(self, interface=interface),
-            request_factory=_request,
+            self._registry,
+            # What is answered at once is not logged.
+            partial(self._quick, interface) if access_log is None else None,
+            partial(_request, self._registry),
             access_log=access_log,
             access_log_class=AccessLogger,
             logger=_http_log(),
             auto_decompress=False,
-            keepalive_timeout=IDLE_SECONDS,
         )
 
     async def __call__(
         self, request: web.BaseRequest, interface: str | None = None
     ) -> web.StreamResponse:
         """Answer *request*, which came in through *interface*, or was it any."""
+        connection = self._registry.of(request.protocol)
+        if connection is not None:
+            connection.begin()
         try:
             return await self._serve(request, interface)
+        except TooManyRequests as error:
+            if connection is not None:
+                connection.hold(error.wait)
+            reply = _refuse(request, error.status, str(error))
+            return reply.with_header("Retry-After", str(ceil(error.wait)))
         except RequestError as error:
             return _refuse(request, error.status, str(error))
         except ConnectionError:
@@ -120,12 +148,50 @@ class Guests:
             # The very outside: a fault of ours is logged, and the guest learns only that.
             log.exception("a request failed")
             return _refuse(request, 500, "An unknown error has occurred.")
+        finally:
+            if connection is not None:
+                connection.end()
+
+    def _quick(
+        self, interface: str | None, address: str, target: str, headers: Mapping[str, str]
+    ) -> bytes | None:
+        """Return the whole answer to a plain GET, None when it may be anything but that.
+
+        What is refused, or asked for the first time, goes the long way, which has the last word.
+        """
+        if self._proxy is not None and self._proxy.trusts(address):
+            return None
+        instance = self._catalog.at(address, interface)
+        if instance is None or not self._hosts.welcome(headers.get("host", "")):
+            return None
+        options = instance.metadata_options
+        if options.http_endpoint == "disabled":
+            return None
+        revision = self._catalog.revision(instance.id) + self._events.revision(instance.id)
+        found = self._rendered.ready(instance, revision, target)
+        if found is None or (isinstance(found, Live) and found.kind != "seeded"):
+            return None
+        token = headers.get(_EC2_HEADER)
+        if token is None:
+            token = headers.get(_HUAWEI_HEADER)
+        if token is None:
+            if options.http_tokens == "required":
+                return None
+        elif not self._tokens.is_good(token, instance.id):
+            return None
+        if self._rates is not None and self._rates.wait(instance.id):
+            return None
+        if isinstance(found, Live):
+            found = _seeded(found)
+        return start(found.status, int(time.time())) + found.rest
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
         headers = request.headers
         caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)
         instance, target = caller.instance, request.raw_path
+        if self._rates is not None and (wait := self._rates.wait(instance.id)):
+            raise TooManyRequests("This instance asks too often.", wait)
         # Both only ever grow, so no two states have the same sum.
         revision = self._catalog.revision(instance.id) + self._events.revision(instance.id)
         found = self._rendered.ready(instance, revision, target)
@@ -198,9 +264,8 @@ class Guests:
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(request, READ)
         if node.kind == "seeded":
-            body = node.filled(base64.b64encode(os.urandom(SEED_SIZE)))
-        else:
-            body = await self._credentials(instance, node)
+            return Reply(_seeded(node))
+        body = await self._credentials(instance, node)
         return Reply(Answer(200, body, node.content_type))
 
     async def _credentials(self, instance: Instance, node: Live) -> bytes:
@@ -241,15 +306,27 @@ def _is_about_us(record: logging.LogRecord) -> bool:
 
 
 def _request(
-    message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]
+    registry: Registry,
+    message: Any,
+    payload: Any,
+    protocol: Any,
+    writer: Any,
+    task: asyncio.Task[None],
 ) -> GuestRequest:
     """Make a request of what the connection hands over, whose types are aiohttp's own."""
     try:
-        return GuestRequest(message, payload, protocol, writer, task, task.get_loop())
+        request = GuestRequest(message, payload, protocol, writer, task, task.get_loop())
     except ValueError:
         # aiohttp 3.8 reads an absolute target's port only here, and would let the connection hang.
         message = message._replace(path="*", url=type(message.url)("/"))
-        return GuestRequest(message, payload, protocol, writer, task, task.get_loop())
+        request = GuestRequest(message, payload, protocol, writer, task, task.get_loop())
+    request.connection = registry.of(protocol)
+    return request
+
+
+def _seeded(node: Live) -> Answer:
+    body = node.filled(base64.b64encode(os.urandom(SEED_SIZE)))
+    return Answer(200, body, node.content_type)
 
 
 def _token_family(method: str, names: Names) -> Family | None:

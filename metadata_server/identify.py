@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 
-from .catalog import normalised
+from .catalog import Origin, normalised, origins
 from .errors import BadRequest, Forbidden, NotFound
 from .instance import Instance
 from .secret import Secret
@@ -61,6 +61,8 @@ def identify(
 ) -> Caller:
     """Return who asks from *address*, through *interface* when the listener is bound to one."""
     if proxy is not None and address is not None and proxy.trusts(address):
+        if "X-Metadata-Provider" in headers:
+            return Caller(_balanced(catalog, proxy, headers), True)
         return Caller(_vouched(catalog, proxy, headers), True)
     instance = catalog.at(address or "", interface)
     if instance is None:
@@ -73,13 +75,36 @@ def _vouched(catalog: Lookup, proxy: Proxy, headers: Mapping[str, str]) -> Insta
     instance_id = _header(headers, "X-Instance-ID")
     signature = _header(headers, "X-Instance-ID-Signature")
     tenant = _header(headers, "X-Tenant-ID")
-    expected = hmac.new(proxy.shared_secret.reveal(), _bytes(instance_id), "sha256").hexdigest()
-    if not hmac.compare_digest(expected.encode(), _bytes(signature)):
-        raise Forbidden("Invalid proxy request signature.")
+    _check_signature(proxy, instance_id, signature)
     instance = catalog.by_id(instance_id)
     if instance is None or instance.project_id != tenant:
         raise NotFound(NOTHING_HERE)
     return instance
+
+
+def _balanced(catalog: Lookup, proxy: Proxy, headers: Mapping[str, str]) -> Instance:
+    """Return the instance with the address that a load balancer says it passes a request on for.
+
+    What is signed is the balancer's own name only, so the address rests on the trust in it.
+    """
+    address = _header(headers, "X-Forwarded-For").partition(",")[0].strip()
+    provider = headers.get("X-Metadata-Provider", "")
+    _check_signature(proxy, provider, headers.get("X-Metadata-Provider-Signature", ""))
+    try:
+        origin = Origin(normalised(address), None)
+    except ValueError:
+        raise BadRequest("X-Forwarded-For: expected an address.") from None
+    instance = catalog.at(str(origin.address))
+    # Whoever answers for everybody has no address of its own.
+    if instance is None or origin not in origins(instance):
+        raise BadRequest("Expected exactly one port with the address in X-Forwarded-For.")
+    return instance
+
+
+def _check_signature(proxy: Proxy, name: str, signature: str) -> None:
+    expected = hmac.new(proxy.shared_secret.reveal(), _bytes(name), "sha256").hexdigest()
+    if not hmac.compare_digest(expected.encode(), _bytes(signature)):
+        raise Forbidden("Invalid proxy request signature.")
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:

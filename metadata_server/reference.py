@@ -52,6 +52,18 @@ Either token is taken in either header, for every path of its own instance. The 
 lifetime in a header of the same name, and is sent with the IP TTL of the instance's `hop_limit`.
 A request with `X-Forwarded-For` gets no token.
 
+## Who asks
+
+The address that a request comes from, or the interface, says whose it is. A proxy in `proxy.trusted`
+says it with a signature instead, an HMAC-SHA256 in hexadecimal under the shared secret:
+
+| Headers | What is signed | The instance |
+|---|---|---|
+| `X-Instance-ID`, `X-Instance-ID-Signature`, `X-Tenant-ID` | the instance's id | that one, when it is the tenant's |
+| `X-Metadata-Provider`, `X-Metadata-Provider-Signature`, `X-Forwarded-For` | the provider's name | the one with the first address forwarded for |
+
+From anybody else these headers mean nothing.
+
 ## Answers that are made anew each time
 
 - `random_seed` of `meta_data.json`: 512 random bytes in base64, from 2013-04-04 on.
@@ -73,6 +85,8 @@ address, `localhost` or configured name; a proxy's signature is wrong |
 | 404 | there is no such path, or no such guest |
 | 405 | the path has other methods |
 | 409 | the password was posted already |
+| 429 | the guest asks more often than `limits.rate`; `Retry-After` says when it may ask again |
+| 431 | the head of the request is too long |
 
 The body is HTML, or JSON or plain text for clients that accept no HTML.
 """

@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+from .connections import Connection
 from .rendered import Answer
 from .tree import JSON, TEXT
 
@@ -22,6 +23,9 @@ HTML: Final = "text/html; charset=UTF-8"
 
 class GuestRequest(web.BaseRequest):
     """A request whose answers do not say what software gives them, malformed ones included."""
+
+    connection: Connection | None = None
+    """What it came in on, unless that is closed."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers.popall("Server", None)
@@ -34,10 +38,15 @@ class Reply(web.StreamResponse):
         super().__init__(status=answer.status)
         self._answer = answer
         self._kept = not close
+        self._connection: Connection | None = None
 
     @property
     def keep_alive(self) -> bool | None:
         return self._kept
+
+    def with_header(self, name: str, value: str) -> Reply:
+        """Return the same reply with one header more."""
+        return Reply(self._answer.with_header(name, value), close=not self._kept)
 
     @property
     def body_length(self) -> int:
@@ -50,16 +59,20 @@ class Reply(web.StreamResponse):
             rest = answer.rest
         else:
             rest = self._unusual(request)
+        if isinstance(request, GuestRequest):
+            self._connection = request.connection
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the guest has gone")
-        transport.write(_start(answer.status, int(time.time())) + rest)
+        transport.write(start(answer.status, int(time.time())) + rest)
         # A guest that asks and does not read waits here, and holds no more than this answer.
         await request.writer.drain()
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""
+        if self._kept and self._connection is not None:
+            self._connection.written()
 
     def _unusual(self, request: web.BaseRequest) -> bytes:
         rest, split = self._answer.rest, self._answer.split
@@ -73,7 +86,7 @@ class Reply(web.StreamResponse):
 
 
 @lru_cache(maxsize=16)
-def _start(status: int, second: int) -> bytes:
+def start(status: int, second: int) -> bytes:
     phrase = HTTPStatus(status).phrase
     date = formatdate(second, usegmt=True)
     return f"HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\n".encode("ascii")

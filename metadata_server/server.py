@@ -160,6 +160,7 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             launched=lambda instance_id: _launched(changes, notices, instance_id),
             hosts=config.hosts,
             proxy=_proxy(config),
+            rate=config.limits.rate,
         )
         access_log = logging.getLogger("linklocal.access") if config.log.access else None
         guest_sides = [

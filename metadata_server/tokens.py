@@ -83,20 +83,24 @@ class Tokens:
         return (head + self._seal(head, instance_id)).hex()
 
     def check(self, token: str, instance_id: str) -> None:
-        """Raise Unauthorized unless *token* was issued to the instance and has not expired."""
-        if len(token) != _LENGTH:
+        """Raise Unauthorized unless *token* is good."""
+        if not self.is_good(token, instance_id):
             raise Unauthorized(REFUSED)
+
+    def is_good(self, token: str, instance_id: str) -> bool:
+        """Say whether *token* was issued to the instance and has not expired."""
+        if len(token) != _LENGTH:
+            return False
         try:
             raw = bytes.fromhex(token)
         except ValueError:
-            raise Unauthorized(REFUSED) from None
+            return False
         head, seal = raw[:-_SEAL_SIZE], raw[-_SEAL_SIZE:]
         if len(head) != _EXPIRY_SIZE + _SALT_SIZE:
-            raise Unauthorized(REFUSED)
+            return False
         if not hmac.compare_digest(seal, self._seal(head, instance_id)):
-            raise Unauthorized(REFUSED)
-        if int.from_bytes(head[:_EXPIRY_SIZE], "big") <= self._now():
-            raise Unauthorized(REFUSED)
+            return False
+        return int.from_bytes(head[:_EXPIRY_SIZE], "big") > self._now()
 
     def _seal(self, head: bytes, instance_id: str) -> bytes:
         # The head has a fixed length, so nothing of it can be taken for a part of the id.

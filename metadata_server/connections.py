@@ -1,0 +1,328 @@
+"""Connections of guests, within bounds of time, size and number.
+
+The request that nearly every client sends, whole and in the plainest form of HTTP/1.1, is answered
+where it comes in. Everything else goes to aiohttp, which knows all of HTTP and how to refuse it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from aiohttp import web
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Quick = Callable[[str, str, Mapping[str, str]], "bytes | None"]
+"""What answers a GET of an address, a target and headers; None when it needs a closer look."""
+
+
+class Patience(NamedTuple):
+    """Seconds that guests get."""
+
+    idle: float = 75.0
+    head: float = 10.0
+    """From the first byte of a request until it can be begun with."""
+    stuck: float = 30.0
+    """Without reading its answer."""
+    look: float = 1.0
+    """Between two looks at how long it has been."""
+
+
+AHEAD_LIMIT: Final = 256 * 1024
+"""Bytes that a guest may send before what it sent first has been begun with."""
+PLAIN_LIMIT: Final = 4096
+RESERVED_FILES: Final = 256
+"""Files that are not connections of guests: the state, operators, commands."""
+MOST: Final = 65536
+
+# Of these, none changes what is served or to whom, but for Host and the tokens.
+_PLAIN_HEADERS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "host",
+        "metadata",
+        "pragma",
+        "user-agent",
+        "x-aws-ec2-metadata-token",
+        "x-metadata-token",
+    }
+)
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+def read_plain(data: bytes) -> tuple[str, dict[str, str]] | None:
+    """Return target and headers, names in lower case, when *data* is one plain GET and no more."""
+    if not data.startswith(b"GET /") or not data.endswith(b"\r\n\r\n") or len(data) > PLAIN_LIMIT:
+        return None
+    try:
+        first, *lines = data[:-4].decode("ascii").split("\r\n")
+    except UnicodeDecodeError:
+        return None
+    # Controls, a lone line end among them, and a second request: not plain.
+    if not first.endswith(" HTTP/1.1") or not first.isprintable():
+        return None
+    target = first[4:-9]
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        name = name.lower()
+        if name not in _PLAIN_HEADERS or name in headers or not value.isprintable():
+            return None
+        headers[name] = value.strip()
+    if " " in target or headers.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    return target, headers
+
+
+PATIENCE: Final = Patience()
+
+
+class Connection(asyncio.Protocol):
+    """One connection; what is not plain it passes on to aiohttp's own protocol."""
+
+    __slots__ = (
+        "_ahead",
+        "_handler",
+        "_held",
+        "_quick",
+        "_server",
+        "_single",
+        "active",
+        "address",
+        "begun",
+        "busy",
+        "stuck",
+        "transport",
+    )
+
+    def __init__(self, server: GuestServer) -> None:
+        self._server = server
+        self._handler: asyncio.Protocol | None = None
+        self._quick = True
+        """Whether aiohttp has nothing to do, so that the next request may be answered here."""
+        self._single = False
+        """Whether all that aiohttp was given is one request without a body."""
+        self._ahead = 0
+        self._held: asyncio.TimerHandle | None = None
+        self.transport: asyncio.Transport | None = None
+        self.address = ""
+        self.active = 0.0
+        """When something was last heard from the guest, or answered."""
+        self.begun: float | None = None
+        """When a request began that is not being answered yet."""
+        self.stuck: float | None = None
+        """Since when the guest does not read."""
+        self.busy = 0
+        """Requests that are being answered."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else ""
+        self.active = self._server.time()
+        self._server.registry.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.active = self._server.time()
+        if self._quick and self.transport is not None:
+            answer = self._server.plain(self.address, data)
+            if answer is not None:
+                self.transport.write(answer)
+                return
+            self._quick = False
+            self._single = data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1
+        else:
+            self._single = False
+        if not self.busy:
+            self.begun = self.active if self.begun is None else self.begun
+            self._ahead += len(data)
+            if self._ahead > AHEAD_LIMIT and self.transport is not None:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+                return
+        if self._handler is None and self.transport is not None:
+            self._handler = self._server.handler()
+            self._server.registry.own(self._handler, self)
+            self._handler.connection_made(self.transport)
+        if self._handler is not None:
+            self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._handler.eof_received() if self._handler is not None else None
+
+    def pause_writing(self) -> None:
+        self.stuck = self._server.time()
+        if self._handler is not None:
+            self._handler.pause_writing()
+        if self._quick and self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.stuck = None
+        if self._handler is not None:
+            self._handler.resume_writing()
+        if self._quick and self.transport is not None and self._held is None:
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._held is not None:
+            self._held.cancel()
+        self._server.registry.remove(self, self._handler)
+        if self._handler is not None:
+            self._handler.connection_lost(exc)
+
+    def begin(self) -> None:
+        """Know that a request has arrived as far as it takes to answer it."""
+        self.busy += 1
+        self.begun = None
+        self._ahead = 0
+
+    def end(self) -> None:
+        """Know that the answer to it is there."""
+        self.busy -= 1
+        self.active = self._server.time()
+
+    def written(self) -> None:
+        """Know that the answer is on its way and the connection stays."""
+        self._quick = self._single
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing from the guest for so long."""
+        if self.transport is not None and self._held is None:
+            self.transport.pause_reading()
+            self._held = self._server.loop.call_later(seconds, self._release)
+
+    def _release(self) -> None:
+        self._held = None
+        self.active = self._server.time()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def is_over(self, now: float, patience: Patience) -> bool:
+        """Say whether the guest has had its time."""
+        if self.begun is not None and now - self.begun > patience.head and not self.busy:
+            return True
+        if self.stuck is not None:
+            return now - self.stuck > patience.stuck
+        return not self.busy and now - self.active > patience.idle
+
+    def finish(self, server: GuestServer) -> None:
+        """Close when this is *server*'s and aiohttp has nothing to do with it."""
+        if self._server is server and self._quick and self.transport is not None:
+            self.transport.close()
+
+    def drop(self) -> None:
+        """Close at once, whatever is still to be written."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Registry:
+    """All connections of all listeners; looks at them now and then, and bounds their number."""
+
+    def __init__(self, patience: Patience = PATIENCE, most: int | None = None) -> None:
+        self._patience = patience
+        self._most = most or most_connections()
+        self._all: dict[Connection, None] = {}
+        self._owners: dict[object, Connection] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, connection: Connection) -> None:
+        if len(self._all) >= self._most:
+            self._make_room()
+        self._all[connection] = None
+        if self._sweep is None:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.call_later(self._patience.look, self._look, loop)
+
+    def own(self, handler: object, connection: Connection) -> None:
+        """Know that aiohttp's *handler* is there for *connection*."""
+        self._owners[handler] = connection
+
+    def of(self, handler: object) -> Connection | None:
+        """Return the connection that *handler* is there for, None when it is closed."""
+        return self._owners.get(handler)
+
+    def all(self) -> list[Connection]:
+        return list(self._all)
+
+    def remove(self, connection: Connection, handler: object = None) -> None:
+        self._all.pop(connection, None)
+        self._owners.pop(handler, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in list(self._all):
+            if connection.is_over(now, self._patience):
+                connection.drop()
+        self._sweep = None
+        if self._all:
+            self._sweep = loop.call_later(self._patience.look, self._look, loop)
+
+    def _make_room(self) -> None:
+        """Close what has been idle longest of the guest that has most; some at once, for speed."""
+        ((address, number),) = Counter(each.address for each in self._all).most_common(1)
+        idle = [each for each in self._all if each.address == address and not each.busy]
+        idle.sort(key=lambda each: each.active)
+        for each in idle[: max(1, number // 16)]:
+            each.drop()
+            self.remove(each)
+
+
+def most_connections() -> int:
+    """Return how many connections the process has files for."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, min(files - RESERVED_FILES, MOST))
+
+
+class GuestServer(web.Server):
+    """aiohttp's server behind connections of ours; one for each listener."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        registry: Registry,
+        quick: Quick | None,
+        request: Callable[..., web.BaseRequest],
+        **settings: Any,
+    ) -> None:
+        """Answer with *handler*; *quick* is asked first, unless it is None."""
+        # Idle connections are the registry's.
+        super().__init__(handler, request_factory=request, keepalive_timeout=1e6, **settings)
+        self.registry = registry
+        self.loop = asyncio.get_running_loop()
+        self.time = self.loop.time
+        self._answer = quick
+
+    def __call__(self) -> Any:
+        return Connection(self)
+
+    def plain(self, address: str, data: bytes) -> bytes | None:
+        if self._answer is None:
+            return None
+        found = read_plain(data)
+        return self._answer(address, *found) if found is not None else None
+
+    def handler(self) -> asyncio.Protocol:
+        """Return a protocol of aiohttp's, for one connection."""
+        return cast(asyncio.Protocol, super().__call__())
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Close what is idle, and finish the requests under way within *timeout* seconds."""
+        for connection in self.registry.all():
+            connection.finish(self)
+        await super().shutdown(timeout)
