@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, Protocol
 
 from ..errors import DatasourceError
@@ -47,6 +48,21 @@ EC2_TOKENS = Tokens("latest/api/token", "X-aws-ec2-metadata-token")
 HUAWEI_TOKENS = Tokens("meta-data/latest/api/token", "X-Metadata-Token")
 SECONDS = Secret(b"21600")
 LONGEST_TOKEN = 4096
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+
+def checked_id(found: str, where: str) -> str:
+    """Return *found* when it has an instance id's form; whatever else answered was no metadata.
+
+    A web server may answer everything with a page, and the id becomes a directory's name.
+    """
+    if _ID.fullmatch(found) and ".." not in found:
+        return found
+    what = "a page of HTML" if found.startswith("<") else "something else"
+    raise DatasourceError(
+        f"{where}: is not a metadata service: expected an instance id of letters, digits and "
+        f"-._:, got {what}"
+    )
 
 
 class Session:

@@ -6,11 +6,13 @@ from ..errors import DatasourceError
 from ..instance import InstanceData
 from ..report import Report
 from ..secret import Secret
-from .base import EC2_TOKENS, Reader, Session
+from .base import EC2_TOKENS, Reader, Session, checked_id
 from .client import Client
 
 TREE = "latest"
 MOST_KEYS = 64
+# The clouds that serve this tree name instances i-0abc…, srv-abc or by a UUID.
+_MARKED = frozenset("-0123456789")
 
 
 class Ec2:
@@ -28,6 +30,13 @@ class Ec2:
         instance_id = leaf(reader, "instance-id")
         if not instance_id:
             return None
+        checked_id(instance_id, "meta-data/instance-id")
+        if _MARKED.isdisjoint(instance_id):
+            # Such as the OK that some servers answer to everything.
+            raise DatasourceError(
+                "meta-data/instance-id: is not a metadata service: expected an instance id such "
+                "as i-0123456789abcdef0, got a word"
+            )
         index = leaf(reader, "ami-launch-index") or "0"
         if not index.isdecimal():
             report.refused("ami-launch-index", "expected a number")

@@ -11,7 +11,7 @@ from ..errors import DatasourceError
 from ..instance import InstanceData
 from ..report import Report
 from ..secret import Secret
-from .base import EC2_TOKENS, HUAWEI_TOKENS, Reader, Session
+from .base import EC2_TOKENS, HUAWEI_TOKENS, Reader, Session, checked_id
 from .client import Client
 
 TREE = "openstack/latest"
@@ -32,6 +32,10 @@ class OpenStack:
         meta_data = reader.get(f"{TREE}/meta_data.json")
         if meta_data is None:
             return None
+        if meta_data.lstrip()[:1] == b"<":
+            raise DatasourceError(
+                "meta_data.json: is not a metadata service: expected JSON, got a page of HTML"
+            )
         return parse(
             read_mapping(meta_data, "meta_data.json"),
             user_data=reader.get(f"{TREE}/user_data") or b"",
@@ -81,7 +85,7 @@ def parse(
         raise DatasourceError("meta_data.json: expected the instance's id as 'uuid'")
     return InstanceData(
         datasource="openstack",
-        instance_id=instance_id.strip(),
+        instance_id=checked_id(instance_id.strip(), "meta_data.json uuid"),
         hostname=text(meta_data, "hostname", report) or text(meta_data, "name", report),
         public_keys=public_keys(meta_data, report),
         user_data=Secret(user_data),

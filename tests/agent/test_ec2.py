@@ -77,6 +77,44 @@ def test_what_is_no_text_is_an_error(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html>",
+        b"<html><body>It works!</body></html>",
+        b"OK",
+        b"/",
+        b"..",
+        b"../../etc",
+        b"i-1/../../x",
+        b"i-1\nwelcome",
+        b"i-1 2",
+        b"-rf",
+        b"i-" + b"1" * 200,
+    ],
+)
+def test_what_is_no_instance_id_comes_from_no_metadata_service(content: bytes) -> None:
+    with pytest.raises(DatasourceError, match="instance-id: is not a metadata service: expected"):
+        Ec2().fetch(Leaves(instance_id=content), Report())
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        "i-0123456789abcdef0",
+        "i-0000002a",
+        "srv-abcde",
+        "4e97d73d-7f87-43ae-a72d-9c2d5c8ba8b5",
+        "6d1c2b3a4f5e4d3c2b1a0f9e8d7c6b5a",
+    ],
+)
+def test_each_clouds_instance_ids_are_taken(known: str) -> None:
+    found = Ec2().fetch(Leaves(instance_id=known.encode()), Report())
+
+    assert found is not None
+    assert found.instance_id == known
+
+
+@pytest.mark.parametrize(
     ("leaves", "keys", "place"),
     [
         ({"public-keys/": b"0=a\n1=b", "public-keys/0/openssh-key": b"A\n",

@@ -116,6 +116,9 @@ class Documents:
         ({}, "meta_data.json: expected the instance's id as 'uuid'"),
         ({"uuid": 7}, "meta_data.json: expected the instance's id as 'uuid'"),
         ({"uuid": " "}, "meta_data.json: expected the instance's id as 'uuid'"),
+        ({"uuid": "../x"}, "meta_data.json uuid: is not a metadata service: expected an instance"),
+        ({"uuid": "/"}, "meta_data.json uuid: is not a metadata service: expected an instance"),
+        (b"<html></html>", "meta_data.json: is not a metadata service: expected JSON, got a page"),
     ],
 )
 def test_a_datasource_that_is_there_and_broken_is_an_error(meta_data: Any, words: str) -> None:
