@@ -55,16 +55,26 @@ class Channel:
         self._run = run
         self._answer = answer
         self._cookie: Optional[bytes] = None
-        for name in (SOCKET, COOKIE, PORT):
-            # Of a daemon that is gone: the lock is ours.
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=run.handle)
+        # What is there is of a daemon that is gone: the lock is ours.
+        self._clear()
         try:
             self._listener = self._port() if kind == AUTO else self._pipe()
         except OSError as error:
             raise HostError(f"control channel: {error.strerror}") from error
         self._listener.setblocking(False)
         self._callers: dict[int, _Caller] = {}
+
+    def close(self) -> None:
+        """Answer nobody any more, and leave nothing behind."""
+        for number in tuple(self._callers):
+            self._drop(number)
+        self._listener.close()
+        self._clear()
+
+    def _clear(self) -> None:
+        for name in (SOCKET, COOKIE, PORT):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._run.handle)
 
     def _pipe(self) -> socket.socket:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

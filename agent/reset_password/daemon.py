@@ -134,6 +134,8 @@ class Daemon:
                         # A caller may have changed what was in the way.
                         pause = 0.0
         except Stop:
+            if self._channel is not None:
+                self._channel.close()
             self._say("stopped")
 
     def _next_pause(self, pause: float, code: str) -> float:
