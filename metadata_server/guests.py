@@ -45,6 +45,7 @@ from .replies import GuestRequest, Reply, refusal, start
 from .store import Store
 from .tokens import EC2, HUAWEI, REQUIRED, TOKEN_HEADERS, Family, Tokens, read_ttl
 from .tree import TEXT, Live
+from .vendor_data import DynamicData
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Guests:
         hosts: tuple[str, ...] = (),
         proxy: Proxy | None = None,
         rate: int | None = None,
+        vendor_data: DynamicData | None = None,
         registry: Registry | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -102,6 +104,7 @@ class Guests:
         self._proxy = proxy
         self._now = now
         self._hosts = Hosts(hosts)
+        self._vendor_data = vendor_data or DynamicData({})
         self._rates = Rates(rate) if rate is not None else None
         self._registry = Registry() if registry is None else registry
         self._mailbox = Mailbox(store)
@@ -210,7 +213,7 @@ class Guests:
         else:
             self._admit(request, instance)
         if isinstance(found, Live):
-            return await self._live(request, instance, found)
+            return await self._live(request, instance, revision, found)
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(request, READ)
         return Reply(found)
@@ -256,7 +259,7 @@ class Guests:
         return Reply(Answer(200, token.encode(), TEXT, {family.ttl_answer: str(ttl)}))
 
     async def _live(
-        self, request: web.BaseRequest, instance: Instance, node: Live
+        self, request: web.BaseRequest, instance: Instance, revision: int, node: Live
     ) -> web.StreamResponse:
         """Answer with what is different each time."""
         if node.kind == "password":
@@ -265,7 +268,10 @@ class Guests:
             return _not_allowed(request, READ)
         if node.kind == "seeded":
             return Reply(_seeded(node))
-        body = await self._credentials(instance, node)
+        if node.kind == "vendor":
+            body = await self._vendor_data.merged(node.template, instance, revision)
+        else:
+            body = await self._credentials(instance, node)
         return Reply(Answer(200, body, node.content_type))
 
     async def _credentials(self, instance: Instance, node: Live) -> bytes:

@@ -92,8 +92,9 @@ def _user_data(instance: Instance) -> Leaf | None:
     return None if instance.user_data is None else Leaf(instance.user_data.reveal())
 
 
-def _vendor_data2(instance: Instance) -> Leaf:
-    return _document({"static": instance.vendor_data, **instance.vendor_data2})
+def _vendor_data2(instance: Instance) -> Live:
+    """What is configured, for the dynamic targets to add to."""
+    return Live("vendor", JSON, _dump({"static": instance.vendor_data, **instance.vendor_data2}))
 
 
 def content(instance: Instance) -> Directory:

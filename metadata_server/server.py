@@ -39,6 +39,7 @@ from .reset.engine import SCHEMA as RESET_SCHEMA
 from .reset.engine import ResetEngine
 from .store import Store
 from .tokens import Tokens
+from .vendor_data import DynamicData
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ _AT_START: Final = (
     "tls",
     "hosts",
     "limits",
+    "vendordata_dynamic",
     "proxy",
     "log",
 )
@@ -161,6 +163,7 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             hosts=config.hosts,
             proxy=_proxy(config),
             rate=config.limits.rate,
+            vendor_data=DynamicData(config.vendordata_dynamic),
         )
         access_log = logging.getLogger("linklocal.access") if config.log.access else None
         guest_sides = [

@@ -39,6 +39,7 @@ class Live:
         "profile",
         "identity-role",
         "identity-info",
+        "vendor",
     ]
     content_type: str = TEXT
     template: bytes = field(default=b"", repr=False)
