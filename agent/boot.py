@@ -40,6 +40,7 @@ class Wishes(NamedTuple):
 
 
 TURNS = {PER_ONCE: Turn.PER_ONCE, PER_BOOT: Turn.PER_BOOT, PER_INSTANCE: Turn.PER_INSTANCE}
+USUAL_URL = "http://169.254.169.254"
 RESERVED = ("bootcmd", "runcmd")
 """File names in the directory of scripts that are not the scripts'."""
 
@@ -54,6 +55,9 @@ def boot(host: Host, wishes: Wishes) -> Status:
         if failure:
             log.error("%s: %s", stage.value, failure)
         status.end(stage, failure)
+        failed = guarded(partial(journey.tell, stage))
+        if failed:
+            log.error("%s", failed)
         if failure:
             break
     return status
@@ -133,6 +137,24 @@ class Journey:
         if stage is Stage.FINAL:
             self._state.forget()
 
+    def tell(self, stage: Stage) -> None:
+        """Tell others how the boot goes, as far as they are to know."""
+        record = self._status.record
+        if self._config.cloud_init_compat:
+            from . import cloud_init_marks
+
+            cloud_init_marks.write(self._host, record)
+        if self._config.report_boot and record["finished"] is not None:
+            self._report(record)
+
+    def _report(self, record: Mapping[str, Any]) -> None:
+        if self._host.records or record["datasource"] not in datasources.NAMES:
+            return
+        from .completion import body, report
+
+        url = self._wishes.metadata_url or next(iter(self._config.metadata_urls), USUAL_URL)
+        report(url, body(record))
+
     def look(self) -> InstanceData | None:
         """Return the instance's data, None when this machine has no datasource."""
         self._read_config()
@@ -144,6 +166,10 @@ class Journey:
         if not self._prepared:
             self._status.report.entries.clear()
             self._config = config.read(self._host, self._status.report)
+            if self._config.cloud_init_compat and self._wishes.stages[0] is Stage.LOCAL:
+                from .cloud_init_marks import begin
+
+                begin(self._host)
 
     def _choose(self) -> tuple[tuple[str, ...], str]:
         """Return the names of the datasources to try, none when there is none, and why these."""

@@ -14,11 +14,8 @@ LOGS = "/var/log/linklocal"
 COMPAT = (
     "/run/cloud-init/status.json",
     "/run/cloud-init/result.json",
-    "/run/cloud-init/instance-data.json",
     "/run/cloud-init/cloud-id",
-    "/var/lib/cloud/data/status.json",
-    "/var/lib/cloud/data/result.json",
-    "/var/lib/cloud/data/instance-id",
+    "/run/cloud-init/.instance-id",
     "/var/lib/cloud/instance/boot-finished",
 )
 RESETD = (

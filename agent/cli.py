@@ -11,6 +11,7 @@ from .errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
     from .boot import Wishes
+    from .host import Host
 
 DONE, FAILED, DEGRADED, RUNNING, USAGE = 0, 1, 2, 3, 64
 STAGES = ("local", "network", "config", "final")
@@ -130,12 +131,27 @@ def plan(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Print how the boot went, and return it."""
-    from . import status as truth
     from .host import Host
+    from .status import SCHEMA
 
-    host = Host(options.root)
+    record = waited_for(Host(options.root), wait=options.wait)
+    if options.json:
+        _print_json(record or {"schema": SCHEMA, "status": "not started"})
+    else:
+        _print_status(record)
+    if record is None or record["status"] == "running":
+        return RUNNING
+    if record["status"] == "failed":
+        return FAILED
+    return DEGRADED if record["degraded"] and options.strict else DONE
+
+
+def waited_for(host: Host, *, wait: bool) -> dict[str, Any] | None:
+    """Return the boot's status, with *wait* that of its end; None when it has not begun."""
+    from . import status as truth
+
     record = truth.read(host)
-    if options.wait:
+    if wait:
         import time
 
         while record is None or (record["status"] == "running" and not truth.stranded(record)):
@@ -144,15 +160,7 @@ def status(options: argparse.Namespace) -> int:
     if record is not None and truth.stranded(record):
         record["status"] = "failed"
         record["detail"] = f"the agent ended in stage {record['stage']} without a word"
-    if options.json:
-        _print_json(record or {"schema": truth.SCHEMA, "status": "not started"})
-    else:
-        _print_status(record)
-    if record is None or record["status"] == "running":
-        return RUNNING
-    if record["status"] == "failed":
-        return FAILED
-    return DEGRADED if record["degraded"] and options.strict else DONE
+    return record
 
 
 def validate(options: argparse.Namespace) -> int:

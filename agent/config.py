@@ -35,6 +35,8 @@ class AgentConfig(NamedTuple):
     """Longest time a user's script, or all of runcmd or bootcmd, may take; for ever when absent."""
     cloud_init_compat: bool = False
     """Also leave the marks in /run/cloud-init and /var/lib/cloud that other programs look for."""
+    report_boot: bool = False
+    """Tell the metadata service at the end how the boot went; for servers that listen to it."""
     strict: bool = False
     """Refuse a section with unknown keys or malformed items instead of applying the rest."""
     cloud_config: Mapping[str, Any] = {}

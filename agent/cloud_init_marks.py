@@ -1,0 +1,99 @@
+"""The marks that other programs look for to know that cloud-init is done. Written when asked to."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .host import Host
+from .instance_data import CLOUDS
+from .state import directory_name
+from .status import troubles
+from .version import VERSION
+
+RUN = "/run/cloud-init"
+LIB = "/var/lib/cloud"
+STAGES = {
+    "local": "init-local",
+    "network": "init",
+    "config": "modules-config",
+    "final": "modules-final",
+}
+NAMES = {"openstack": "DataSourceOpenStack", "ec2": "DataSourceEc2", "none": "DataSourceNone"}
+
+
+def write(host: Host, record: Mapping[str, Any]) -> None:
+    """Write the marks of *record*, a status; those that say `done` only when it is."""
+    content = {"v1": status(record)}
+    host.write(f"{RUN}/status.json", _json(content), mode=0o644)
+    if record["instance_id"] is not None:
+        host.write(f"{RUN}/.instance-id", f"{record['instance_id']}\n".encode(), mode=0o644)
+        host.write(f"{RUN}/cloud-id", f"{cloud_id(record)}\n".encode(), mode=0o644)
+    if record["finished"] is None:
+        return
+    result = {"v1": {"datasource": datasource(record), "errors": _errors(record)}}
+    host.write(f"{RUN}/result.json", _json(result), mode=0o644)
+    name = directory_name(record["instance_id"] or "none")
+    uptime = (host.read("/proc/uptime") or b"").split()
+    seconds = uptime[0].decode() if uptime else "0"
+    stamp = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(record["finished"]))
+    text = f"{seconds} - {stamp} - v. linklocal {VERSION}\n"
+    host.write(f"{LIB}/instances/{name}/boot-finished", text.encode(), mode=0o644)
+    if host.kind(f"{LIB}/instance") in (None, "link"):
+        host.link(f"{LIB}/instance", f"instances/{name}")
+
+
+def begin(host: Host) -> None:
+    """Take away what an earlier boot left: its result is not this one's."""
+    host.remove(f"{RUN}/result.json")
+    if host.kind(f"{LIB}/instance") == "link":
+        host.remove(f"{LIB}/instance/boot-finished")
+
+
+def status(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what cloud-init's own status file would say."""
+    found: dict[str, Any] = {
+        "datasource": datasource(record),
+        "stage": STAGES.get(record["stage"] or ""),
+    }
+    for name in STAGES.values():
+        found[name] = {"errors": [], "recoverable_errors": {}, "start": None, "finished": None}
+    for row in record["stages"]:
+        stage = found[STAGES[row["name"]]]
+        stage["start"] = record["started"] + row.get("at", 0)
+        if "seconds" in row:
+            stage["finished"] = stage["start"] + row["seconds"]
+        stage["errors"] = _errors(record, row["name"])
+    warnings = [line for line in troubles(dict(record)) if line not in _errors(record)]
+    if warnings:
+        found["init"]["recoverable_errors"] = {"WARNING": warnings}
+    return found
+
+
+def datasource(record: Mapping[str, Any]) -> str | None:
+    """Return the datasource by cloud-init's name."""
+    name = record["datasource"]
+    return None if name is None else NAMES.get(name, f"DataSource{name.capitalize()}")
+
+
+def cloud_id(record: Mapping[str, Any]) -> str:
+    """Return the cloud in one word."""
+    name = record["datasource"] or "none"
+    return CLOUDS.get(name, name)
+
+
+def _errors(record: Mapping[str, Any], stage: str | None = None) -> list[str]:
+    found = []
+    for module in record["modules"]:
+        if module["result"] == "failed" and stage in (None, module["stage"]):
+            found.append(f"{module['name']}: {module.get('detail', 'failed')}")
+    for row in record["stages"]:
+        if row["status"] == "failed" and stage in (None, row["name"]):
+            found.append(record["detail"] or "failed")
+    return found
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=1).encode() + b"\n"
