@@ -5,12 +5,14 @@ Imported only where there is such a URL: urllib alone is a quarter of a boot.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Callable, NamedTuple, Protocol
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..version import VERSION
 from .include import shown
@@ -102,7 +104,11 @@ class Fetcher:
     ) -> bytes:
         agent = {"User-Agent": f"linklocal-agent/{VERSION}"}
         try:
-            request = urllib.request.Request(url, data, {**agent, **headers})  # noqa: S310 - checked
+            bare, login = _login(url)
+            request = urllib.request.Request(bare, data, {**agent, **headers})  # noqa: S310 - checked
+            if login:
+                # Not for those to whom it is redirected.
+                request.add_unredirected_header("Authorization", login)
             timeout = max(0.01, min(self._patience.timeout, end - self._clock()))
             with _opener().open(request, timeout=timeout) as answer:
                 return self._body(answer, limit, end, shown(url))
@@ -114,8 +120,9 @@ class Fetcher:
             raise Refused(f"{shown(url)}: {words}") from None
         except urllib.error.URLError as error:
             reason = error.reason
-            said = reason.strerror if isinstance(reason, OSError) else None
-            raise _Broken(said or str(reason)) from None
+            if not isinstance(reason, OSError):
+                raise Refused(f"{shown(url)}: leads to what is no URL of http or https") from None
+            raise _Broken(reason.strerror or str(reason)) from None
         except TimeoutError:
             raise _Broken("timed out") from None
         except OSError as error:
@@ -141,6 +148,16 @@ class Fetcher:
         if answer.length:
             raise _Broken(f"cut short, {answer.length} bytes are missing")
         return bytes(content)
+
+
+def _login(url: str) -> tuple[str, str]:
+    """Return *url* without a user and password in it, and the header that says them instead."""
+    found = urlsplit(url)
+    words, sign, host = found.netloc.rpartition("@")
+    if not sign:
+        return url, ""
+    login = base64.b64encode(unquote_to_bytes(words)).decode("ascii")
+    return found._replace(netloc=host).geturl(), f"Basic {login}"
 
 
 def _opener() -> urllib.request.OpenerDirector:
