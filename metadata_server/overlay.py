@@ -8,54 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import sqlite3
 import time
 import uuid
 from collections import ChainMap
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Protocol, TypeVar
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from .catalog import Catalog
-from .claims import claims
+from .changes import (
+    SCHEMA,
+    Change,
+    applied,
+    check_claims,
+    check_id,
+    keys_of,
+    read_changes,
+    taken_by,
+    within,
+    write,
+    write_all,
+)
 from .document import Document, check, command_of, composed, described, patched, read, text_of
 from .errors import ConfigError, Conflict, InvalidDocument, NotFound, PreconditionFailed
 from .instance import Instance
 from .store import Store
 
+__all__ = ["SCHEMA", "Change", "Forgets", "Overlay"]
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS overlay (
-    instance_id TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    document TEXT NOT NULL,
-    created REAL NOT NULL,
-    changed REAL NOT NULL
-) WITHOUT ROWID;
-"""
-
 USER_DATA_LIMIT: Final = 32 * 1024
-
-Kind = Literal["patch", "whole", "gone"]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What the state holds for an instance id.
-
-    A *patch* is over the configured instance, *whole* is an instance by itself, and *gone* is a
-    configured instance that was deleted.
-    """
-
-    kind: Kind
-    document: Mapping[str, Any]
-    created: float
-    changed: float
 
 
 class Forgets(Protocol):
@@ -101,7 +87,7 @@ class Overlay:
         self._base: dict[str, Instance] = {}
         self._taken: dict[tuple[str, object], str] = {}
         self._pending: dict[str, Change] = {}
-        self._changes = {row["instance_id"]: _change(row) for row in _rows(store)}
+        self._changes = read_changes(store)
         self._take_base(base, strict=False)
 
     def get(self, instance_id: str) -> Change | None:
@@ -279,7 +265,7 @@ class Overlay:
                 )
             self._pending = dict(changes)
             try:
-                await self._store.write(lambda state: _write_all(state, changes, also))
+                await self._store.write(lambda state: write_all(state, changes, also))
                 self._changes = dict(changes)
             finally:
                 self._pending = {}
@@ -321,28 +307,28 @@ class Overlay:
         Changes from *outside* have to be such as may come from there.
         """
         found = {each: known[each] for each in known if each not in changes}
-        taken = _taken(found.values())
+        taken = taken_by(found.values())
         wrong: dict[str, InvalidDocument] = {}
         for instance_id, change in changes.items():
             base = known.get(instance_id)
             try:
                 if outside:
                     check(change.document, command_of(base) if base else ())
-                instance = self._applied(base, change)
+                instance = applied(base, change)
                 if instance is not None:
-                    _check_id(instance, instance_id)
+                    check_id(instance, instance_id)
                     if outside:
                         self._check(instance, taken)
-                    _check_claims(instance, taken)
+                    check_claims(instance, taken)
             except InvalidDocument as error:
                 wrong[instance_id] = error
                 # Served without the change, if that can be: the operator needs a server to undo it.
                 instance = known.get(instance_id)
-                if instance is None or any(key in taken for key in _keys(instance)):
+                if instance is None or any(key in taken for key in keys_of(instance)):
                     continue
             if instance is not None:
                 found[instance_id] = instance
-                taken.update(dict.fromkeys(_keys(instance), instance_id))
+                taken.update(dict.fromkeys(keys_of(instance), instance_id))
         return found, taken, wrong
 
     async def _alone(self, change: Coroutine[Any, Any, T]) -> T:
@@ -367,28 +353,15 @@ class Overlay:
         return found
 
     async def _alter(self, current: Instance, made: Change, *, force: bool) -> Instance:
-        instance = self._applied(self._base.get(current.id), made)
+        instance = applied(self._base.get(current.id), made)
         if instance is None:
             raise NotFound(f"no such instance: {current.id!r}")
-        _check_id(instance, current.id)
+        check_id(instance, current.id)
         if instance.user_data != current.user_data and not force:
             raise Conflict("user_data: fixed once the instance exists; expected force to change it")
         self._check(instance, self._taken)
         await self._keep({current.id: made})
         return self._known(current.id)
-
-    def _applied(self, base: Instance | None, change: Change) -> Instance | None:
-        """Return what *change* makes of *base*, None when there is no instance then."""
-        if change.kind == "whole":
-            return read(change.document)
-        if change.kind == "gone" or base is None:
-            return None
-        document = patched(described(base), change.document)
-        if "reset_password" in change.document:
-            return read(document)
-        # The built-in instance may have what a document may not say: no proof on loopback.
-        document.pop("reset_password", None)
-        return replace(read(document), reset_password=base.reset_password)
 
     def _made(self, documents: Sequence[Mapping[str, Any]]) -> list[tuple[Instance, Change]]:
         now = self._clock()
@@ -396,7 +369,7 @@ class Overlay:
         fresh: dict[tuple[str, object], str] = {}
         ids = set()
         for number, each in enumerate(documents):
-            with _Within(number if len(documents) > 1 else None):
+            with within(number if len(documents) > 1 else None):
                 check(each)
                 document = {"id": str(uuid.uuid4()), **each}
                 instance = read(document)
@@ -405,7 +378,7 @@ class Overlay:
                 self._check(instance, ChainMap(fresh, self._taken))
             ids.add(instance.id)
             made.append((instance, Change("whole", document, now, now)))
-            fresh.update(dict.fromkeys(_keys(instance), instance.id))
+            fresh.update(dict.fromkeys(keys_of(instance), instance.id))
         return made
 
     def _check(self, instance: Instance, taken: Mapping[tuple[str, object], str]) -> None:
@@ -414,7 +387,7 @@ class Overlay:
         if size > self._limit:
             text = f"expected at most {self._limit} bytes (limits.user_data), got {size}"
             raise InvalidDocument(("/user_data", f"user_data: {text}"))
-        _check_claims(instance, taken)
+        check_claims(instance, taken)
 
     async def _keep(
         self,
@@ -428,7 +401,7 @@ class Overlay:
         # A configuration that is read while the disk is at work has to fit these too.
         self._pending = {each: change for each, change in made.items() if change is not None}
         try:
-            await self._store.write(lambda state: _write(state, made, also))
+            await self._store.write(lambda state: write(state, made, also))
             for instance_id, change in made.items():
                 if change is None:
                     self._changes.pop(instance_id, None)
@@ -443,9 +416,9 @@ class Overlay:
         put, drop = [], []
         for instance_id in instance_ids:
             base, change = self._base.get(instance_id), self._changes.get(instance_id)
-            instance = self._applied(base, change) if change else base
+            instance = applied(base, change) if change else base
             if old := self._catalog.by_id(instance_id):
-                for key in _keys(old):
+                for key in keys_of(old):
                     if self._taken.get(key) == instance_id:
                         del self._taken[key]
             if instance is None:
@@ -454,79 +427,4 @@ class Overlay:
                 put.append(instance)
         self._catalog.change(put, drop)
         for instance in put:
-            self._taken.update(dict.fromkeys(_keys(instance), instance.id))
-
-
-class _Within:
-    """Adds the number of a document to the places of the mistakes in it."""
-
-    def __init__(self, number: int | None) -> None:
-        self._number = number
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._number is not None and isinstance(error, InvalidDocument):
-            number = self._number
-            raise InvalidDocument(
-                *((f"/{number}{where}", f"[{number}].{text}") for where, text in error.problems)
-            ) from None
-
-
-def _check_id(instance: Instance, instance_id: str) -> None:
-    if instance.id != instance_id:
-        raise InvalidDocument(("/id", f"id: expected {instance_id}, which never changes"))
-
-
-def _check_claims(instance: Instance, taken: Mapping[tuple[str, object], str]) -> None:
-    problems = []
-    for claim in claims(instance):
-        by = taken.get((claim.what, claim.value))
-        if by is not None and by != instance.id:
-            text = f"expected {claim.what} of its own, {claim.value} is taken by instance {by}"
-            problems.append((f"/{claim.key}", f"{claim.key}: {text}"))
-    if problems:
-        raise InvalidDocument(*problems)
-
-
-def _taken(instances: Iterable[Instance]) -> dict[tuple[str, object], str]:
-    return {key: instance.id for instance in instances for key in _keys(instance)}
-
-
-def _keys(instance: Instance) -> list[tuple[str, object]]:
-    return [(claim.what, claim.value) for claim in claims(instance)]
-
-
-def _rows(store: Store) -> list[sqlite3.Row]:
-    return store.read("SELECT * FROM overlay ORDER BY created, instance_id")
-
-
-def _change(row: sqlite3.Row) -> Change:
-    return Change(row["kind"], json.loads(row["document"]), row["created"], row["changed"])
-
-
-def _write(
-    state: sqlite3.Connection,
-    made: Mapping[str, Change | None],
-    also: Callable[[sqlite3.Connection], None] | None,
-) -> None:
-    for instance_id, change in made.items():
-        if change is None:
-            state.execute("DELETE FROM overlay WHERE instance_id = ?", (instance_id,))
-            continue
-        state.execute(
-            "INSERT OR REPLACE INTO overlay VALUES (?, ?, ?, ?, ?)",
-            (instance_id, change.kind, text_of(change.document), change.created, change.changed),
-        )
-    if also is not None:
-        also(state)
-
-
-def _write_all(
-    state: sqlite3.Connection,
-    changes: Mapping[str, Change],
-    also: Callable[[sqlite3.Connection], None] | None,
-) -> None:
-    state.execute("DELETE FROM overlay")
-    _write(state, changes, also)
+            self._taken.update(dict.fromkeys(keys_of(instance), instance.id))

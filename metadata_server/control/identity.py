@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..identity import Identity
-from .instances import BASE
+from .parameters import BASE
 from .routes import Answer, Call
 from .schemas import TEXT, table
 

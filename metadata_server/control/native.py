@@ -19,8 +19,8 @@ from ..reset.requests import Apply, ResetRequest
 from ..secret import Secret
 from .audit import note
 from .body import Body, InvalidBody, read_body
-from .instances import GONE, ID, ONE
 from .openapi import refused
+from .parameters import GONE, ID, ONE
 from .routes import Accepts, Answer, Call, Handler, Parameter
 from .schemas import SCHEMES_MADE, TEXT, many, reference, table
 from .view import enrolment_view, request_view

@@ -23,8 +23,8 @@ from ..mailbox import LIMIT, Mailbox
 from ..overlay import Change, Overlay
 from .audit import note
 from .body import printable, read_json
-from .instances import BASE, CHANGED, IF_MATCH, IF_NONE_MATCH, SAME
 from .openapi import refused
+from .parameters import BASE, CHANGED, IF_MATCH, IF_NONE_MATCH, SAME
 from .preconditions import entity_tag, is_known, wanted
 from .replays import Replays
 from .routes import JSON, Accepts, Answer, Call
