@@ -8,12 +8,16 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metadata_server.config import read_instances
+from metadata_server.control.replays import SCHEMA as REPLAYS_SCHEMA
+from metadata_server.control.replays import Replays, Sent
+from metadata_server.store import Store
 
 from .plane import OTHER_TOKEN, TOKEN, Plane, plane
 
@@ -222,6 +226,30 @@ async def test_a_key_is_known_after_a_restart_and_free_after_a_refusal(tmp_path:
 
     assert refused[0] == 400
     assert again[1] == first[1]
+
+
+async def test_keys_are_kept_for_a_day_and_not_too_many(tmp_path: Path) -> None:
+    now = 1e9
+    store = Store(tmp_path, [REPLAYS_SCHEMA])
+    replays = Replays(store, clock=lambda: now)
+
+    def sent(number: int) -> Sent:
+        return Sent("caller", str(number), b"request")
+
+    for number in range(1010):
+        now += 1
+        await store.write(partial(replays.keep, sent=sent(number), answer="{}"))
+    kept = len(store.read("SELECT key FROM replays"))
+    newest = replays.find(sent(1009))
+    oldest = replays.find(sent(0))
+    now += 86400
+    after = replays.find(sent(1009))
+    await store.write(partial(replays.keep, sent=sent(0), answer="{}"))
+    left = len(store.read("SELECT key FROM replays"))
+    store.close()
+
+    assert (kept, newest, oldest) == (1000, "{}", None)
+    assert (after, left) == (None, 1)
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "é"])
