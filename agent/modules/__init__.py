@@ -41,7 +41,9 @@ NAMES = (
         always=True,
     ),
     Name("hosts", Stage.NETWORK, ("manage_etc_hosts",)),
+    Name("resolv_conf", Stage.NETWORK, ("manage_resolv_conf", "resolv_conf")),
     Name("ca_certs", Stage.NETWORK, ("ca_certs",)),
+    Name("rsyslog", Stage.NETWORK, ("rsyslog", "rsyslog_filename", "rsyslog_dir")),
     Name("users_groups", Stage.NETWORK, ("groups", "users", "user"), always=True),
     Name(
         "ssh",
@@ -61,6 +63,8 @@ NAMES = (
         always=True,
     ),
     Name("set_passwords", Stage.NETWORK, ("password", "chpasswd", "ssh_pwauth")),
+    Name("ssh_import_id", Stage.CONFIG, ("ssh_import_id",)),
+    Name("keyboard", Stage.CONFIG, ("keyboard",)),
     Name("locale", Stage.CONFIG, ("locale", "locale_configfile")),
     Name(
         "apt",
@@ -80,17 +84,40 @@ NAMES = (
             "add_apt_repo_match",
         ),
     ),
+    Name("yum_repos", Stage.CONFIG, ("yum_repos", "yum_repo_dir")),
+    Name("zypper", Stage.CONFIG, ("zypper",)),
+    Name("apk_repos", Stage.CONFIG, ("apk_repos",)),
     Name("ntp", Stage.CONFIG, ("ntp",)),
     Name("timezone", Stage.CONFIG, ("timezone",)),
     Name(
         "packages",
         Stage.FINAL,
-        ("package_update", "package_upgrade", "packages", "apt_update", "apt_upgrade"),
+        (
+            "package_update",
+            "package_upgrade",
+            "packages",
+            "package_reboot_if_required",
+            "apt_update",
+            "apt_upgrade",
+            "apt_reboot_if_required",
+        ),
     ),
     Name("write_files_deferred", Stage.FINAL, ("write_files",)),
     Name("scripts", Stage.FINAL, always=True),
     Name("runcmd", Stage.FINAL, ("runcmd",)),
     Name("scripts_late", Stage.FINAL, always=True),
+    Name(
+        "console_keys",
+        Stage.FINAL,
+        (
+            "no_ssh_fingerprints",
+            "authkey_hash",
+            "ssh_key_console_blacklist",
+            "ssh_fp_console_blacklist",
+            "ssh",
+        ),
+        always=True,
+    ),
     Name("phone_home", Stage.FINAL, ("phone_home",)),
     Name("final_message", Stage.FINAL, ("final_message",), always=True),
     Name("power_state", Stage.FINAL, ("power_state",)),
@@ -123,7 +150,6 @@ NOT_MODULES = frozenset(
 NICHE = frozenset(
     {
         "ansible",
-        "apk_repos",
         "apt_pipelining",
         "autoinstall",
         "byobu_by_default",
@@ -144,31 +170,11 @@ NICHE = frozenset(
         "ubuntu_advantage",
         "ubuntu_pro",
         "wireguard",
-        "zypper",
     }
 )
 """Sections cloud-init has and Linklocal leaves alone: each deserves one clear warning."""
 
-NOT_YET = frozenset(
-    {
-        "authkey_hash",
-        "device_aliases",
-        "disk_setup",
-        "fs_setup",
-        "keyboard",
-        "manage_resolv_conf",
-        "no_ssh_fingerprints",
-        "package_reboot_if_required",
-        "resolv_conf",
-        "rsyslog",
-        "ssh_import_id",
-        "ssh_key_console_blacklist",
-        "ssh_fp_console_blacklist",
-        "swap",
-        "yum_repo_dir",
-        "yum_repos",
-    }
-)
+NOT_YET = frozenset({"device_aliases", "disk_setup", "fs_setup", "swap"})
 """Keys of common sections that this version does not apply: a warning, too, but no misspelling."""
 
 

@@ -10,6 +10,8 @@ from .readers import kind
 
 # What tools take as a name: also a path, a URL of an rpm, a group (@name) and an architecture.
 _NAME = re.compile(r"[A-Za-z0-9@/][^\s,;|&<>$`'\"\\]*")
+REBOOT = ("/run/reboot-required", "/var/run/reboot-required", "/run/reboot-needed")
+"""Files that packages leave when they want the machine restarted."""
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~^*_-]*")
 
 
@@ -40,17 +42,21 @@ class PackagesSection(NamedTuple):
     packages: Any = None
     """Packages to install: names, or lists of name and version; below `apt:`, `dnf:`, `yum:`,
     `zypper:` or `apk:` those for that tool alone."""
+    package_reboot_if_required: bool = False
+    """Restart at the end of the boot when a package asks for it; all other modules come first."""
     apt_update: bool = False
     """Deprecated: `package_update`."""
     apt_upgrade: bool = False
     """Deprecated: `package_upgrade`."""
+    apt_reboot_if_required: bool = False
+    """Deprecated: `package_reboot_if_required`."""
 
 
 def apply(section: PackagesSection, context: Context) -> None:
     """Update, upgrade, install; each failure is named, what can be done is done."""
-    for old, new in (("apt_update", "package_update"), ("apt_upgrade", "package_upgrade")):
-        if getattr(section, old):
-            context.report.notice(old, f"deprecated, now spelled {new!r}")
+    for job in ("update", "upgrade", "reboot_if_required"):
+        if getattr(section, f"apt_{job}"):
+            context.report.notice(f"apt_{job}", f"deprecated, now spelled 'package_{job}'")
     update = section.package_update or section.apt_update
     upgrade = section.package_upgrade or section.apt_upgrade
     using = tool(context.host)
@@ -65,6 +71,20 @@ def apply(section: PackagesSection, context: Context) -> None:
         packages.upgrade()
     if wanted:
         packages.install(wanted)
+    reboot = section.package_reboot_if_required or section.apt_reboot_if_required
+    if reboot and (upgrade or wanted):
+        _reboot_if_required(context)
+
+
+def _reboot_if_required(context: Context) -> None:
+    host = context.host
+    if host.which("needs-restarting") is not None:
+        # It says by 1 that a restart is needed.
+        required = host.run(["needs-restarting", "-r"], timeout=300).status == 1
+    else:
+        required = any(host.kind(path) is not None for path in REBOOT)
+    if required:
+        host.when_done(["shutdown", "-r", "now"])
 
 
 def _wanted(raw: object, program: str, context: Context) -> list[tuple[str, Package]]:

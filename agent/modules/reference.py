@@ -9,8 +9,10 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 from ..schema import keys
 from ..secret import Secret
 from . import NAMES, NICHE, NOT_YET, Name, load_module
+from .apt import Source
 from .base import Module
 from .readers import read_mode
+from .rsyslog import RsyslogSettings, Snippet
 from .set_passwords import ChpasswdUser
 from .users_groups import User
 
@@ -18,6 +20,9 @@ from .users_groups import User
 RECORDS: dict[tuple[str, str], Any] = {
     ("UsersGroups", "users"): User,
     ("Chpasswd", "users"): ChpasswdUser,
+    ("AptSettings", "sources"): Source,
+    ("Rsyslog", "rsyslog"): RsyslogSettings,
+    ("RsyslogSettings", "configs"): Snippet,
 }
 _WORDS = {
     str: "text",

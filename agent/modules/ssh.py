@@ -47,7 +47,7 @@ class SshPrinting(NamedTuple):
     """What is shown of the host keys."""
 
     emit_keys_to_console: bool = True
-    """Taken and without effect: this version shows no host keys on the console."""
+    """Show the public host keys, and their fingerprints, on the console."""
 
 
 class Ssh(NamedTuple):

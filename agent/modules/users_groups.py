@@ -119,7 +119,7 @@ class User(NamedTuple):
     ssh_authorized_keys: Annotated[tuple[str, ...], read_keys] = ()
     """Public keys that may come in."""
     ssh_import_id: Annotated[tuple[str, ...], read_words] = ()
-    """Accounts such as gh:NAME whose public keys may come in, by the program ssh-import-id."""
+    """Accounts such as gh:NAME whose public keys may come in, or lp:NAME."""
     ssh_redirect_user: bool = False
     """Tell who comes with the instance's keys to come as the default user."""
     inactive: Annotated[Optional[str], read_days] = None
@@ -362,7 +362,9 @@ def _open(user: User, place: str, context: Context) -> None:
     where = f"{place}.ssh_authorized_keys"
     authorize(user.name, checked(user.ssh_authorized_keys, where, context), where, context)
     if user.ssh_import_id:
-        _import(user, f"{place}.ssh_import_id", context)
+        from .imported_keys import import_keys
+
+        import_keys(user.name, user.ssh_import_id, f"{place}.ssh_import_id", context)
 
 
 def _redirect(user: User, place: str, context: Context) -> None:
@@ -377,20 +379,6 @@ def _redirect(user: User, place: str, context: Context) -> None:
     else:
         keys = checked(context.instance.public_keys, "public_keys", context)
         authorize(user.name, redirected(keys, target, user.name), where, context)
-
-
-def _import(user: User, place: str, context: Context) -> None:
-    host = context.host
-    program = host.which("ssh-import-id")
-    account = host.user(user.name)
-    if program is None or account is None:
-        context.report.add(place, "not run", "the program ssh-import-id is not installed")
-        return
-    # As the user, so that nothing in the home is written by root.
-    command = ["runuser", "-u", user.name, "--", program, *user.ssh_import_id]
-    completed = host.run(command, env={"HOME": account.home}, timeout=120)
-    if completed.status != 0:
-        context.report.failed(place, f"ssh-import-id: exit status {completed.status}")
 
 
 MODULE = Module(

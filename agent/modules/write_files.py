@@ -1,7 +1,8 @@
 """write_files: put files on the guest with the content, mode and owner asked for."""
 
 import re
-from typing import Annotated, Callable, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Callable, NamedTuple, Optional
 
 from ..errors import HostError
 from ..secret import Secret
@@ -44,6 +45,23 @@ def read_encoding(raw: object) -> str:
     raise ValueError(f"expected one of {', '.join(DECODERS)}, got {raw!r}")
 
 
+def read_url(raw: object) -> str:
+    """Return a URL of http or https."""
+    if isinstance(raw, str) and raw.isprintable() and re.fullmatch(r"https?://[^\s/]\S*", raw):
+        return raw
+    # It may hold a password: it is not quoted.
+    raise ValueError("expected a URL of http or https")
+
+
+class Source(NamedTuple):
+    """Where the content is fetched from."""
+
+    uri: Annotated[str, read_url]
+    """URL of http or https."""
+    headers: Mapping[str, Secret] = {}
+    """Headers of the request, by name."""
+
+
 class File(NamedTuple):
     """A file to be written."""
 
@@ -51,6 +69,8 @@ class File(NamedTuple):
     """Absolute path; missing parents are made with mode 0755."""
     content: Annotated[Secret, read_content] = Secret(b"")
     """Text or binary, empty when left out."""
+    source: Optional[Source] = None
+    """Where the content is fetched from; `content` is used when nothing comes."""
     encoding: Annotated[str, read_encoding] = "text/plain"
     """How `content` is encoded: b64, gz, gz+b64 (and longer spellings), text/plain."""
     permissions: Annotated[int, read_mode] = 0o644
@@ -85,14 +105,32 @@ def write(section: WriteFiles, context: Context, *, deferred: bool) -> None:
             continue
         place = f"write_files {file.path}"
         try:
-            content = decoded(file)
+            # What is fetched is not encoded.
+            content = _fetched(file, place, context) or decoded(file)
         except ValueError:
             context.report.refused(place, f"expected content encoded as {file.encoding}")
+            continue
+        except HostError as error:
+            context.report.failed(place, str(error))
             continue
         try:
             _write(file, content, context)
         except HostError as error:
             context.report.failed(place, str(error))
+
+
+def _fetched(file: File, place: str, context: Context) -> Optional[Secret]:
+    """Return what the file's source has, None without one; when nothing comes, what is given."""
+    if file.source is None:
+        return None
+    headers = {name: value.reveal().decode() for name, value in file.source.headers.items()}
+    try:
+        return Secret(context.host.fetch(file.source.uri, headers=headers, attempts=5))
+    except HostError as error:
+        if not file.content:
+            raise
+        context.report.warning(place, f"{error}; the content given is used")
+        return None
 
 
 def _write(file: File, content: Secret, context: Context) -> None:

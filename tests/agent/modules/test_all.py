@@ -24,6 +24,14 @@ apt:
   proxy: http://me:secret@p
   debconf_selections: {a: p p/q password secret}
 """,
+    "resolv_conf": "{manage_resolv_conf: true, resolv_conf: {nameservers: [10.0.0.2]}}",
+    "rsyslog": "rsyslog: {configs: ['*.* @192.0.2.1'], remotes: {a: '@@192.0.2.2:514'}}",
+    "ssh_import_id": "ssh_import_id: ['!']",
+    "keyboard": "keyboard: {layout: de, variant: nodeadkeys}",
+    "yum_repos": "yum_repos: {a: {baseurl: 'http://x/'}}",
+    "zypper": "zypper: {repos: [{id: a, baseurl: 'http://x/'}], config: {a.b: true}}",
+    "apk_repos": "apk_repos: {alpine_repo: {version: v3.20}}",
+    "console_keys": "authkey_hash: sha512",
     "phone_home": "phone_home: {url: 'http://127.0.0.1:9/'}",
     "power_state": "power_state: {mode: reboot}",
     "bootcmd": "bootcmd: ['echo hello', [touch, /tmp/x]]",
@@ -64,6 +72,8 @@ USERS_FIRST = "users: [default]"
 @pytest.fixture
 def ready(machine: Machine) -> Machine:
     machine.apply("users_groups", USERS_FIRST)
+    for program in ("dnf", "zypper", "apk"):
+        machine.guest.write(f"/usr/bin/{program}", b"", mode=0o755)
     machine.guest.write("/etc/apt/sources.list", b"deb http://x/ y z\n")
     machine.user_scripts = [UserScript("part-001", "part-001", Secret(b"#!/bin/sh\n"))]
     return machine

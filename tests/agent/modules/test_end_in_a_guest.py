@@ -9,6 +9,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from .booted import Booted
+from .machine import KEY
+from .test_apt_in_a_guest import REPOSITORY
 
 pytestmark = pytest.mark.guest
 
@@ -123,3 +125,60 @@ def test_a_root_without_a_disk_is_silently_left_as_it_is(booted: Booted) -> None
 
     assert not status["degraded"]
     assert [row["entries"] for row in status["modules"] if row["name"] == "growpart"] == [[]]
+
+
+def test_the_console_shows_the_host_keys_and_who_may_come_in(booted: Booted) -> None:
+    guest = booted.guest
+    guest.sh("rm -f /dev/console; mkfifo /dev/console")
+
+    with guest.start(["sh", "-c", "exec cat 0<>/dev/console"]) as console:
+        assert booted.entries(f"ssh_authorized_keys: ['{KEY} me']") == []
+        console.wait_for("-----END SSH HOST KEY KEYS-----\n")
+        text = console.stdout.decode()
+
+    prints = guest.sh("for f in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $f; done")
+    between = text.partition("-----BEGIN SSH HOST KEY FINGERPRINTS-----\n")[2]
+    assert between.startswith(prints)
+    assert guest.text("/etc/ssh/ssh_host_rsa_key.pub") in text
+    assert "ci-info: Authorized keys of user debian (sha256):\nci-info: ssh-ed25519 " in text
+    assert "PRIVATE" not in text
+
+
+def test_files_are_fetched_from_where_they_are(booted: Booted) -> None:
+    guest = booted.guest
+    guest.write("/srv/file", bytes(range(256)))
+    with guest.start(["python3", "-u", "-m", "http.server", "0", "-d", "/srv"]) as server:
+        port = server.wait_for(r"port (\d+)")[1]
+        base = f"http://me:Cloud.1234@127.0.0.1:{port}"
+        status = booted.boot(f"""
+write_files:
+- {{path: /root/a, source: {{uri: '{base}/file?token=Cloud.1234', headers: {{X: Cloud.1234}}}}}}
+- {{path: /root/b, content: instead, source: {{uri: '{base}/nothing'}}}}
+- {{path: /root/c, source: {{uri: '{base}/nothing'}}}}
+- {{path: /root/d, defer: true, permissions: '0600', source: {{uri: '{base}/file'}}}}
+""")
+
+    found = [
+        (entry["result"], entry["place"]) for row in status["modules"] for entry in row["entries"]
+    ]
+    assert found == [("warning", "write_files /root/b"), ("failed", "write_files /root/c")]
+    assert "Cloud.1234" not in str(status)
+    assert guest.read("/root/a") == bytes(range(256))
+    assert guest.text("/root/b") == "instead"
+    assert not guest.exists("/root/c")
+    assert guest.stat("/root/d").mode == 0o600
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_machine_restarts_when_a_package_asks_for_it(booted: Booted, asks: bool) -> None:
+    guest = booted.guest
+    guest.write("/usr/local/sbin/shutdown", SHUTDOWN.encode(), mode=0o755)
+    guest.sh(REPOSITORY)
+    guest.write("/etc/apt/sources.list", b"deb [trusted=yes] file:/repo ./\n")
+    if asks:
+        guest.write("/run/reboot-required", b"")
+
+    found = booted.entries("{packages: [hello-there], package_reboot_if_required: true}")
+
+    assert found == []
+    assert guest.exists("/root/ended") is asks
