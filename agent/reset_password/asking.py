@@ -137,6 +137,8 @@ def _of_daemon(run: PrivateDirectory) -> Sequence[Finding]:
 
 
 def _of_service(url: str) -> Finding:
+    if not url:
+        return Finding("service", "none is known here: no configuration, kernel line or DMI")
     what = f"service at {url}"
     try:
         reply = Client(url).exchange("POST", f"{PREFIX}challenge", b'{"v": 1}', seconds=5.0)

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from .private import PrivateDirectory
 
 USAGE_ERROR = 64
+NO_SERVICE = 78
+"""What a unit is not to restart for: EX_CONFIG, RestartPreventExitStatus=78."""
 LOCK_TRIES = 10
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the sub-command; 0 done, 1 failed, 64 not understood."""
+    """Run the sub-command; 0 done, 1 failed, 64 not understood, 78 no metadata service known."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
@@ -74,12 +76,16 @@ def _run(words: Sequence[str]) -> int:
 
 def _prepared(words: Sequence[str]) -> Mapping[str, Any]:
     from .apply import schemes
+    from .service import NoService, located
     from .settings import read
 
     options = _parsed(words)
     settings = read(options.root, options.config)
-    if options.metadata_url:
-        settings = settings._replace(metadata_url=options.metadata_url)
+    try:
+        settings = located(settings, options.root, options.metadata_url)
+    except NoService as error:
+        _say(str(error))
+        raise SystemExit(NO_SERVICE) from None
     state, run = _paths(options)
     return {
         "root": options.root,
@@ -105,10 +111,16 @@ def _history(options: Any) -> int:
 
 
 def _check(options: Any) -> int:
+    from contextlib import suppress
+
     from . import asking
+    from .service import NoService, located
     from .settings import read
 
     settings = read(options.root, options.config)
+    # Without one `check` says so among its findings.
+    with suppress(NoService):
+        settings = located(settings, options.root, None)
     state, _ = _paths(options)
     return asking.check(_run_directory(options), state, options.root, settings, options.json)
 

@@ -1,6 +1,7 @@
 """The daemon's settings in /etc/linklocal/agent.yaml.
 
-They are `metadata_urls` and `default_user`, and what is below `reset_password`, which is its own.
+They are `metadata_urls`, `datasource` and `default_user`, and what is below `reset_password`, which
+is its own.
 """
 
 import os
@@ -20,7 +21,10 @@ RESTART = ("systemctl", "--no-block", "reboot")
 class Settings(NamedTuple):
     """All of plain words, so that JSON can carry them."""
 
-    metadata_url: str = METADATA_URL
+    metadata_url: str = ""
+    """Empty when the file names none."""
+    datasource: str = ""
+    """The first that the file names; its service is at the usual address."""
     users: tuple[str, ...] = ("root",)
     """Whose password may be reset: root and the image's default user, unless configured."""
     server_key: Optional[str] = None
@@ -49,7 +53,8 @@ def read(root: str, path: Optional[str] = None) -> Settings:
     if unknown := sorted(set(own) - _OWN):
         # A misspelt key here could be the one that keeps a stranger out.
         raise ConfigError(f"{name}: reset_password: unknown key {unknown[0]!r}")
-    urls = _words(whole, "metadata_urls", name) or (METADATA_URL,)
+    urls = _words(whole, "metadata_urls", name) or ("",)
+    sources = _words(whole, "datasource", name) or ("",)
     server_key = _text(own, "server_key", f"{name}: reset_password")
     try:
         if server_key is not None:
@@ -61,6 +66,7 @@ def read(root: str, path: Optional[str] = None) -> Settings:
         raise ConfigError(f"{name}: reset_password.channel: expected PIPE or AUTO")
     return Settings(
         metadata_url=urls[0],
+        datasource=sources[0].lower(),
         users=_words(own, "users", f"{name}: reset_password")
         or _users(root, _text(whole, "default_user", name)),
         server_key=server_key,

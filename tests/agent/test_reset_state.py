@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from agent.reset_password.keys import (
 from agent.reset_password.machine import Machine
 from agent.reset_password.private import PrivateDirectory
 from agent.reset_password.protocol import Order
+from agent.reset_password.service import NoService, located
 from agent.reset_password.settings import METADATA_URL, Settings, read
 from agent.secret import Secret
 
@@ -387,7 +390,64 @@ def test_settings_come_from_the_agents_file(tmp_path: Path, text: str, settings:
 
 
 def test_without_a_file_all_is_as_usual(tmp_path: Path) -> None:
-    assert read(str(tmp_path)) == Settings(metadata_url=METADATA_URL, users=("root",))
+    assert read(str(tmp_path)) == Settings(users=("root",))
+
+
+@pytest.mark.parametrize(
+    ("files", "option", "url"),
+    [
+        ({}, "http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ({"etc/linklocal/agent.yaml": "metadata_urls: 'http://1.2.3.4'"}, None, "http://1.2.3.4"),
+        ({"etc/linklocal/agent.yaml": "datasource: ec2"}, None, METADATA_URL),
+        ({"proc/cmdline": "quiet ds=openstack"}, None, METADATA_URL),
+        ({"sys/class/dmi/id/product_name": "OpenStack Nova"}, None, METADATA_URL),
+        ({"run/linklocal/status.json": '{"datasource": "openstack"}'}, None, METADATA_URL),
+    ],
+)
+def test_the_service_is_asked_where_something_names_it(
+    tmp_path: Path, files: dict[str, str], option: str | None, url: str
+) -> None:
+    settings = machine_of(tmp_path, files)
+
+    assert located(settings, str(tmp_path), option).metadata_url == url
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"sys/class/dmi/id/product_name": "ThinkPad X1"},
+        {"proc/cmdline": "ds=nocloud"},
+        {"etc/linklocal/agent.yaml": "datasource: nocloud"},
+        {"run/linklocal/status.json": '{"datasource": null}'},
+        {"run/linklocal/status.json": "torn"},
+    ],
+)
+def test_an_unknown_network_is_not_asked(tmp_path: Path, files: dict[str, str]) -> None:
+    settings = machine_of(tmp_path, files)
+
+    with pytest.raises(NoService, match="no metadata service is known here: "):
+        located(settings, str(tmp_path), None)
+
+
+def test_a_daemon_without_a_service_says_so_and_is_not_to_be_restarted(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent.reset_password", "run", "--root", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert ended.returncode == 78
+    assert "no metadata service is known here" in ended.stderr
+    assert "--metadata-url" in ended.stderr
+
+
+def machine_of(root: Path, files: dict[str, str]) -> Settings:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return read(str(root))
 
 
 @pytest.mark.parametrize(
