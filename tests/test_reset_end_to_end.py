@@ -56,6 +56,18 @@ other:{OLD}:19000:0:99999:7:::
 """
 AGENT = {"reset_password": {"users": ["root", "debian", "locked", "nobody-here"]}}
 
+LOOK = """
+import os, sys
+from agent.errors import HostError
+from agent.reset_password.private import PrivateDirectory
+# The directories of a test are closed to others; only the owner is looked at here.
+os.chdir(sys.argv[1]), os.seteuid(65534)
+try:
+    PrivateDirectory(".")
+except HostError as error:
+    print(str(error).replace(".:", sys.argv[1] + ":", 1))
+"""
+
 
 class Machine:
     """A guest's root, and the daemon that runs on it."""
@@ -571,6 +583,45 @@ async def test_a_second_daemon_does_not_start(machine: Machine, server: Start) -
 
     assert status == 1
     assert "another daemon is running" in words
+
+
+async def test_an_identity_that_waits_for_the_operator_is_not_told_at_every_try(
+    machine: Machine, server: Start
+) -> None:
+    async with server() as at:
+        async with machine.daemon(at.guest_url):
+            pass
+        shutil.rmtree(machine.state)
+        (machine.root / "console").write_text("")
+        # Ready is when it gives up to hold logins, after several tries.
+        async with machine.daemon(at.guest_url):
+            pass
+
+    assert "identity-conflict" in machine.log.decode()
+    assert (machine.root / "console").read_text().count("this guest's identity is") == 1
+
+
+async def test_a_look_at_the_status_leaves_nothing_behind(machine: Machine) -> None:
+    looked = await machine.command("status", "--root", str(machine.root))
+    assert not machine.run.exists()
+    machine.run.mkdir(parents=True)
+    again = await machine.command("status", "--root", str(machine.root))
+
+    assert looked == again == (1, "running: False\n")
+    assert list(machine.run.iterdir()) == []
+    assert not machine.state.exists()
+
+
+async def test_who_is_not_root_is_told_so(machine: Machine) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to be another user")
+    machine.run.mkdir(parents=True)
+    # The whole way down must be open to the other user, whose directory is not the test's.
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, str(machine.run)], cwd=REPOSITORY, capture_output=True
+    )
+
+    assert done.stdout.decode() == f"{machine.run}: only root may look into it\n"
 
 
 async def test_sigterm_ends_it_at_once_and_cleanly(machine: Machine, server: Start) -> None:

@@ -28,11 +28,13 @@ class Finding(NamedTuple):
     fatal: bool = True
 
 
-def status(run: PrivateDirectory, as_json: bool) -> int:
-    """Print what the daemon is at; 1 when none is running."""
-    running = is_running(run)
+def status(run: Optional[PrivateDirectory], as_json: bool) -> int:
+    """Print what the daemon is at; 1 when none is running. *run* is None when it is not there."""
+    running = run is not None and is_running(run)
     shown: dict[str, Any] = {}
-    if running:
+    if run is None:
+        pass
+    elif running:
         try:
             shown.update(ask(run, "status"))
         except NoDaemon:
@@ -116,11 +118,7 @@ def check(run: PrivateDirectory, state: str, root: str, settings: Settings, as_j
 
 def is_running(run: PrivateDirectory) -> bool:
     """Say whether a daemon has the lock."""
-    lock = run.lock(keys.LOCK)
-    if lock is None:
-        return True
-    os.close(lock)
-    return False
+    return run.is_locked(keys.LOCK)
 
 
 def _of_daemon(run: PrivateDirectory) -> Sequence[Finding]:
@@ -196,4 +194,5 @@ def _print(shown: Mapping[str, Any], as_json: bool) -> None:
         print(json.dumps(shown))
         return
     for name, value in shown.items():
-        print(f"{name}: {value}")
+        if value != "":
+            print(f"{name}: {value}")

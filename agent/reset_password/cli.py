@@ -99,8 +99,10 @@ def _prepared(words: Sequence[str]) -> Mapping[str, Any]:
 
 def _status(options: Any) -> int:
     from . import asking
+    from .private import PrivateDirectory
 
-    return asking.status(_run_directory(options), options.json)
+    run = _paths(options)[1]
+    return asking.status(PrivateDirectory(run) if os.path.lexists(run) else None, options.json)
 
 
 def _history(options: Any) -> int:

@@ -39,6 +39,8 @@ PATIENCE = 5.0
 # The first pause after a refusal, in seconds, by its code; a pause doubles up to LONGEST_PAUSE.
 FIRST_PAUSE = {"identity-conflict": 15.0, "server-changed": 15.0, "no-such-path": 60.0}
 LONGEST_PAUSE = 60.0
+ANNOUNCE = 15.0
+"""Seconds after which the identity is shown again to whoever has to accept it."""
 HISTORY = 100
 """Resets that `history` shows."""
 
@@ -96,6 +98,7 @@ class Daemon:
         self._link: Optional[Link] = None
         self._ready = False
         self._hasty = 0.5
+        self._announced = -ANNOUNCE
         self._started = time.monotonic()
         self._stopping = False
         self._interruptible = False
@@ -340,8 +343,10 @@ class Daemon:
             )
 
     def _announce(self) -> None:
-        if self._identity is None:
+        now = time.monotonic()
+        if self._identity is None or now - self._announced < ANNOUNCE:
             return
+        self._announced = now
         text = f"this guest's identity is {protocol.fingerprint(self._identity.public)}"
         self._say(text)
         if self._places.console is not None:

@@ -11,13 +11,17 @@ from ..errors import HostError
 class PrivateDirectory:
     """One directory, held open; what others could have prepared there is refused."""
 
-    def __init__(self, path: str, *, mode: int) -> None:
-        """Open *path*, or make it with *mode*; HostError when it is a link or open to others."""
+    def __init__(self, path: str, *, mode: Optional[int] = None) -> None:
+        """Open *path*; HostError when it is a link or open to others.
+
+        One that is not there is made with *mode*, and an error without one: for who only looks.
+        """
         self.path = path
         try:
-            os.makedirs(os.path.dirname(path) or "/", mode=0o755, exist_ok=True)
-            with suppress(FileExistsError):
-                os.mkdir(path, mode)
+            if mode is not None:
+                os.makedirs(os.path.dirname(path) or "/", mode=0o755, exist_ok=True)
+                with suppress(FileExistsError):
+                    os.mkdir(path, mode)
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             self.handle = os.open(path, flags)
         except OSError as error:
@@ -25,6 +29,8 @@ class PrivateDirectory:
                 f"{path}: expected a directory and no link: {error.strerror}"
             ) from error
         found = os.fstat(self.handle)
+        if found.st_uid == 0 != os.geteuid():
+            raise HostError(f"{path}: only root may look into it")
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise HostError(f"{path}: expected a directory that only its owner, root, may write")
 
@@ -64,6 +70,24 @@ class PrivateDirectory:
             os.fsync(self.handle)
         except OSError as error:
             raise HostError(f"{self.path}/{name}: {error.strerror}") from error
+
+    def is_locked(self, name: str) -> bool:
+        """Say whether a process has the lock *name*; nothing is made for that."""
+        import fcntl
+
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.handle)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise HostError(f"{self.path}/{name}: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
 
     def lock(self, name: str) -> Optional[int]:
         """Return a descriptor that holds the lock *name* while open; None when another has it."""
