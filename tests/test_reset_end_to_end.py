@@ -251,14 +251,14 @@ async def test_what_the_daemon_keeps_is_for_root_alone(machine: Machine, server:
         async with server() as at, machine.daemon(at.guest_url):
             asked, _ = await ask(at)
             await ended(at, asked)
+            modes = {
+                path.name: stat.S_IMODE(path.stat().st_mode)
+                for directory in (machine.state, machine.run)
+                for path in directory.iterdir()
+            }
     finally:
         os.umask(old)
 
-    modes = {
-        path.name: stat.S_IMODE(path.stat().st_mode)
-        for directory in (machine.state, machine.run)
-        for path in directory.iterdir()
-    }
     assert set(modes) == {
         "identity.json",
         "server.json",

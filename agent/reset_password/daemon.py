@@ -122,7 +122,7 @@ class Daemon:
             while True:
                 try:
                     done, step = step, self._steps[step]()
-                    if done == "poll":
+                    if done == "poll" and not self._resets.unacknowledged():
                         pause, last = 0.0, ""
                 except (Unanswered, ProtocolError, Refused) as error:
                     status = error.status if isinstance(error, Refused) else None
@@ -197,13 +197,16 @@ class Daemon:
         link = self._linked()
         nonce = os.urandom(protocol.NONCE_SIZE)
         # At the start of a boot what waits is applied before anybody can log in.
-        wait = WAIT if self._ready else 0
+        waits = self._ready and not self._resets.unacknowledged()
+        wait = WAIT if waits else 0
         began, sent = time.monotonic(), _boot_clock()
         reply = self._exchange("GET", link.poll(nonce, wait), seconds=wait + 10.0)
         if reply.status == 204:
-            if not self._ready:
-                self._be_ready()
-            elif time.monotonic() - began < 1.0:
+            if not waits:
+                if not self._ready:
+                    self._be_ready()
+                return "acknowledge"
+            if time.monotonic() - began < 1.0:
                 # A server that is about to stop answers at once; do not hammer it.
                 self._hasty = min(2 * self._hasty, LONGEST_PAUSE)
                 self._sleep(self._hasty)

@@ -207,24 +207,24 @@ class GuestSide:
             raise _not_authenticated()
         now = self._clock()
 
-        def change(state: sqlite3.Connection) -> tuple[str, str]:
+        def change(state: sqlite3.Connection) -> tuple[str, str, bool]:
             row = state.execute(
                 "SELECT * FROM reset_requests WHERE id = ? AND instance = ?",
                 (request_id, instance.id),
             ).fetchone()
             if row is None or row["identity"] != guest["identity"]:
-                return "unknown", ""
+                return "unknown", "", False
             if row["delivered"] is None:
                 raise Refusal(
                     HTTPStatus.CONFLICT, "not-delivered", "id: this one was not delivered yet"
                 )
             if after(row["state"], RESULTS[result]) is not None:
                 move(state, row, RESULTS[result], now, code)
-                return result, code
-            return row["state"], row["code"]
+                return result, code, True
+            return row["state"], row["code"], False
 
-        recorded, why = await self._store.write(change)
-        if recorded == result:
+        recorded, why, is_news = await self._store.write(change)
+        if is_news:
             self._counts[result] += 1
             log.info("reset %s: %s %s", request_id, result, code)
         if recorded in FINAL:
