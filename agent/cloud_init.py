@@ -23,7 +23,10 @@ STAGES = ("init", "modules", "single")
 def run(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command as cloud-init would; return its exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options, rest = parser.parse_known_args(words)
+    if rest and options.command not in STAGES:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     root = ["--root", options.root]
     try:
         if options.command == "status":
@@ -134,8 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("report", nargs="?", choices=("show", "blame", "dump", "boot"))
     commands.add_parser("cloud-id", help="the cloud in one word")
     for name in STAGES:
-        command = commands.add_parser(name, help=f"made by {OURS}")
-        command.add_argument("words", nargs=argparse.REMAINDER)
+        commands.add_parser(name, help=f"made by {OURS}")
     return top
 
 
