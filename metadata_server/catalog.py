@@ -69,6 +69,9 @@ class Catalog:
         self._by_origin: dict[tuple[str | None, str | None], Instance] = {}
         self.replace_base(instances)
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def by_id(self, instance_id: str) -> Instance | None:
         found = self._by_id.get(instance_id)
         return found[0] if found else None

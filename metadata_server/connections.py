@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import web
 
+from .metrics import Counters
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Quick = Callable[[str, str, Mapping[str, str]], "bytes | None"]
 """What answers a GET of an address, a target and headers; None when it needs a closer look."""
@@ -131,6 +133,7 @@ class Connection(asyncio.Protocol):
         self.address = peer[0] if isinstance(peer, tuple) else ""
         self.active = self._server.time()
         self._server.registry.add(self)
+        self._server.counters.opened(self._server.number)
 
     def data_received(self, data: bytes) -> None:
         self.active = self._server.time()
@@ -179,6 +182,7 @@ class Connection(asyncio.Protocol):
         if self._held is not None:
             self._held.cancel()
         self._server.registry.remove(self, self._handler)
+        self._server.counters.closed(self._server.number)
         if self._handler is not None:
             self._handler.connection_lost(exc)
 
@@ -298,12 +302,19 @@ class GuestServer(web.Server):
         registry: Registry,
         quick: Quick | None,
         request: Callable[..., web.BaseRequest],
+        counters: Counters,
+        number: int,
         **settings: Any,
     ) -> None:
-        """Answer with *handler*; *quick* is asked first, unless it is None."""
+        """Answer with *handler*; *quick* is asked first, unless it is None.
+
+        *number* is the listener's among those that *counters* counts for.
+        """
         # Idle connections are the registry's.
         super().__init__(handler, request_factory=request, keepalive_timeout=1e6, **settings)
         self.registry = registry
+        self.counters = counters
+        self.number = number
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
         self._answer = quick

@@ -37,6 +37,7 @@ from .identity import Identity
 from .instance import Instance
 from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
+from .metrics import Counters
 from .notices import served
 from .paths import EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
 from .rates import Rates
@@ -89,6 +90,7 @@ class Guests:
         rate: int | None = None,
         vendor_data: DynamicData | None = None,
         registry: Registry | None = None,
+        counters: Counters | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Serve what *catalog* knows; *store* was made with the mailbox's schema.
@@ -107,6 +109,7 @@ class Guests:
         self._vendor_data = vendor_data or DynamicData({})
         self._rates = Rates(rate) if rate is not None else None
         self._registry = Registry() if registry is None else registry
+        self._counters = Counters(("guests",)) if counters is None else counters
         self._mailbox = Mailbox(store)
         self._access_key = store.key("access-keys")
         self._issuer = Issuer(now=now)
@@ -114,15 +117,24 @@ class Guests:
         self._rendered = Rendered(lambda node: identity.sign(node.form, node.document))
 
     def server(
-        self, interface: str | None = None, *, access_log: logging.Logger | None = None
+        self,
+        interface: str | None = None,
+        *,
+        number: int = 0,
+        access_log: logging.Logger | None = None,
     ) -> web.Server:
-        """Return the server of one listener, *interface* being the one that it is bound to."""
+        """Return the server of one listener, *interface* being the one that it is bound to.
+
+        *number* is its place among the listeners that the counters know.
+        """
         return GuestServer(
-            partial(self, interface=interface),
+            partial(self, interface=interface, number=number),
             self._registry,
             # What is answered at once is not logged.
-            partial(self._quick, interface) if access_log is None else None,
+            partial(self._quick, interface, number) if access_log is None else None,
             partial(_request, self._registry),
+            self._counters,
+            number,
             access_log=access_log,
             access_log_class=AccessLogger,
             logger=_http_log(),
@@ -130,9 +142,22 @@ class Guests:
         )
 
     async def __call__(
-        self, request: web.BaseRequest, interface: str | None = None
+        self, request: web.BaseRequest, interface: str | None = None, number: int = 0
     ) -> web.StreamResponse:
-        """Answer *request*, which came in through *interface*, or was it any."""
+        """Answer *request*, which came in at the listener *number*, through *interface* if any."""
+        try:
+            response = await self._answered(request, interface)
+        except asyncio.CancelledError:
+            self._counters.answered(number, 0)
+            raise
+        self._counters.answered(number, response.status)
+        if response.status == 200 and request.method == "PUT":
+            self._counters.token_given(number)
+        return response
+
+    async def _answered(
+        self, request: web.BaseRequest, interface: str | None
+    ) -> web.StreamResponse:
         connection = self._registry.of(request.protocol)
         if connection is not None:
             connection.begin()
@@ -156,7 +181,12 @@ class Guests:
                 connection.end()
 
     def _quick(
-        self, interface: str | None, address: str, target: str, headers: Mapping[str, str]
+        self,
+        interface: str | None,
+        number: int,
+        address: str,
+        target: str,
+        headers: Mapping[str, str],
     ) -> bytes | None:
         """Return the whole answer to a plain GET, None when it may be anything but that.
 
@@ -186,6 +216,7 @@ class Guests:
             return None
         if isinstance(found, Live):
             found = _seeded(found)
+        self._counters.answered(number, found.status)
         return start(found.status, int(time.time())) + found.rest
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
@@ -193,6 +224,8 @@ class Guests:
         caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)
         instance, target = caller.instance, request.raw_path
+        if isinstance(request, GuestRequest):
+            request.instance_id = instance.id
         if self._rates is not None and (wait := self._rates.wait(instance.id)):
             raise TooManyRequests("This instance asks too often.", wait)
         # Both only ever grow, so no two states have the same sum.

@@ -26,6 +26,8 @@ class GuestRequest(web.BaseRequest):
 
     connection: Connection | None = None
     """What it came in on, unless that is closed."""
+    instance_id: str | None = None
+    """Whose it is, once that is known."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers.popall("Server", None)

@@ -24,6 +24,7 @@ from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
 from .control.identity import identity_calls
 from .control.listen import check_listen
+from .control.metrics import metrics_calls
 from .control.replays import SCHEMA as REPLAYS_SCHEMA
 from .control.replays import Replays
 from .control.signature import AccessKeys
@@ -34,6 +35,7 @@ from .identify import Proxy
 from .identity import Identity
 from .listeners import bind_all, url_of
 from .mailbox import Mailbox
+from .metrics import Counters, Metrics
 from .overlay import Overlay
 from .reset.engine import SCHEMA as RESET_SCHEMA
 from .reset.engine import ResetEngine
@@ -66,6 +68,7 @@ _AT_START: Final = (
     "hosts",
     "limits",
     "vendordata_dynamic",
+    "metrics",
     "proxy",
     "log",
 )
@@ -153,6 +156,10 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
         server.token = token or tokens[0]
         server.control_tokens.replace({server.token, *tokens})
         server.access_keys.replace(config.control.access_keys_file)
+        counters = Counters([str(listen) for listen in config.listen])
+        more = identity_calls(identity)
+        if config.metrics:
+            more += metrics_calls(Metrics([counters], lambda: len(catalog)))
         guests = Guests(
             catalog,
             Tokens(store.key("tokens")),
@@ -163,12 +170,15 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
             hosts=config.hosts,
             proxy=_proxy(config),
             rate=config.limits.rate,
+            counters=counters,
             vendor_data=DynamicData(config.vendordata_dynamic),
         )
         access_log = logging.getLogger("linklocal.access") if config.log.access else None
         guest_sides = [
-            web.ServerRunner(guests.server(listen.interface, access_log=access_log), **_PATIENCE)
-            for listen in config.listen
+            web.ServerRunner(
+                guests.server(listen.interface, number=number, access_log=access_log), **_PATIENCE
+            )
+            for number, listen in enumerate(config.listen)
         ]
         control_side = web.AppRunner(
             make_control_app(
@@ -178,7 +188,7 @@ async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIte
                 server.control_tokens,
                 overlay=changes,
                 replays=Replays(store),
-                more=identity_calls(identity),
+                more=more,
                 access_keys=server.access_keys,
             ),
             access_log=None,
