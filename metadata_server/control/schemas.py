@@ -88,7 +88,7 @@ SUMMARY: Final = table(
 ENROLMENT: Final[Schema] = {
     "type": "object",
     "properties": {
-        "enrolment": {"enum": ["never", "enrolled"]},
+        "enrolment": {"enum": ["never", "enrolled", "conflict"]},
         "identity": TEXT,
         "candidate": optional(TEXT),
         "schemes": NAMES,

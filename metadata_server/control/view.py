@@ -21,9 +21,9 @@ _WORDS = {"patch": "patched", "whole": "replaced", "gone": "removed"}
 
 def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
     """Return what a list says of *instance*."""
-    addresses = [
-        str(address) for nic in instance.nics for address in (nic.ipv4, nic.ipv6) if address
-    ]
+    own = [address for nic in instance.nics for address in (nic.ipv4, nic.ipv6) if address]
+    # Also those it is known by, which are not always its own.
+    addresses = list(dict.fromkeys(map(str, [*own, *instance.identify.addresses])))
     return {
         "id": instance.id,
         "name": instance.name,
@@ -33,7 +33,7 @@ def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
         "flavor": instance.flavor,
         "addresses": addresses,
         "tags": dict(instance.tags),
-        "reset": {"enrolment": "enrolled" if enrolment else "never"},
+        "reset": {"enrolment": _enrolment(enrolment)},
     }
 
 
@@ -111,7 +111,7 @@ def enrolment_view(enrolment: Enrolment | None) -> dict[str, Any]:
     if enrolment is None:
         return {"enrolment": "never"}
     return {
-        "enrolment": "enrolled",
+        "enrolment": _enrolment(enrolment),
         "identity": enrolment.identity,
         "candidate": enrolment.candidate,
         "schemes": list(enrolment.schemes),
@@ -138,8 +138,15 @@ def request_view(request: ResetRequest, enrolment: Enrolment | None) -> dict[str
         "delivered": time(request.delivered),
         "finished": time(request.finished),
         "identity": request.identity,
-        "enrolment": "enrolled" if enrolment else "never",
+        "enrolment": _enrolment(enrolment),
     }
+
+
+def _enrolment(enrolment: Enrolment | None) -> str:
+    """Say in a word who has enrolled; a conflict is another identity that waits to be accepted."""
+    if enrolment is None:
+        return "never"
+    return "conflict" if enrolment.candidate else "enrolled"
 
 
 def time(seconds: float | None) -> str | None:

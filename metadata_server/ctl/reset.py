@@ -10,6 +10,7 @@ from .errors import DONE, FAILED, NOT_FINAL
 from .output import aside, document, facts, table
 from .parser import Parser, client, wants_json
 from .prompts import new_password
+from .reasons import FINAL, fate, outcome
 
 if TYPE_CHECKING:
     from .client import Client
@@ -18,8 +19,6 @@ POLL = 20.0
 """Seconds that one request waits for a change on the server."""
 ANSWER = 15.0
 """Seconds beyond that in which the answer has to come."""
-
-FINAL = ("applied", "rejected", "failed", "expired", "cancelled", "superseded")
 
 RESET = """\
 Ask for a new password. The server hashes it and keeps no plain text; the guest's reset daemon gets
@@ -42,7 +41,9 @@ def add(commands: Any) -> None:
         "--password-stdin", action="store_true", help="read the password, one line, from stdin"
     )
     source.add_argument(
-        "--generate", action="store_true", help="make a password and print it, once, on stdout"
+        "--generate",
+        action="store_true",
+        help="make a password and print it, once, on stdout, unless it was not set",
     )
     source.add_argument(
         "--hash-stdin",
@@ -121,10 +122,13 @@ def reset_password(options: Namespace) -> int:
         "reset-password",
         body={name: value for name, value in body.items() if value is not None},
     )
-    # Only now: a password that was refused is nobody's.
     generated = secret if options.generate else None
-    if generated and not wants_json(options):
-        print(generated, flush=True)
+    if asked["enrolment"] == "conflict":
+        aside(
+            f"instance {options.id}: another identity asks to be its reset daemon; the reset waits "
+            "for the one on record. `linklocal instance show` names both, and `linklocal reset-key "
+            "accept` takes the new one, once its console shows that it is yours"
+        )
     if asked["enrolment"] == "never":
         aside(
             f"instance {options.id} has never enrolled a reset daemon: the reset waits for its "
@@ -169,13 +173,20 @@ def reset_confirm(options: Namespace) -> int:
 
 
 def accept_key(options: Namespace) -> int:
-    answer = client(options).call(
+    server = client(options)
+    answer = server.call(
         "POST", "instances", options.id, "reset-key", body={"fingerprint": options.fingerprint}
     )
     if wants_json(options):
         document(answer)
-    else:
-        facts(answer)
+        return DONE
+    facts(answer)
+    for asked in server.get("instances", options.id, "reset-password")["requests"]:
+        if asked["state"] == "needs-confirm":
+            aside(
+                f"request {asked['id']} for {asked['user']} was asked for the identity of before: "
+                f"`linklocal reset-confirm {options.id} {asked['id']}` lets the new one have it"
+            )
     return DONE
 
 
@@ -212,7 +223,14 @@ def _follow(
 ) -> int:
     """Wait for the end of *asked* as long as --wait says, show it, and return the exit status."""
     if options.wait is not None:
-        asked = _wait(server, options, asked)
+        try:
+            asked = _wait(server, options, asked)
+        except BaseException:
+            # Whoever stops waiting has asked for this password all the same.
+            if generated:
+                print(generated, flush=True)
+                aside(f"request {asked['id']}: what became of it is not known here")
+            raise
     _show(options, asked, generated)
     if asked["state"] == "applied" or (options.wait is None and asked["state"] not in FINAL):
         return DONE
@@ -242,10 +260,17 @@ def _wait(server: Client, options: Namespace, asked: dict[str, Any]) -> dict[str
 
 
 def _show(options: Namespace, asked: dict[str, Any], generated: str | None = None) -> None:
+    kept, words = fate(asked)
     if wants_json(options):
-        document(asked | ({"password": generated} if generated else {}))
-    elif generated:
+        document(asked | ({"password": generated} if generated and kept else {}))
+        return
+    if generated:
         # stdout is the password and nothing else, so that it can be piped.
-        aside(f"request {asked['id']}: {asked['state']}")
-    else:
-        facts(asked)
+        if kept:
+            print(generated, flush=True)
+        aside(f"request {asked['id']}: {outcome(asked)}")
+        aside(words)
+        return
+    facts(asked)
+    if asked["code"]:
+        aside(f"request {asked['id']}: {outcome(asked)}")

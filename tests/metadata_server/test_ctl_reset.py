@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from agent.reset_password import protocol
+from agent.reset_password.machine import CODES
 from agent.reset_password.protocol import Boot, Identity, Link, Order
 from agent.secret import Secret
+from metadata_server.ctl.reasons import REASONS
 from metadata_server.instance import Instance, ResetPassword
 from metadata_server.reset.policy import check
 
@@ -325,12 +327,72 @@ async def test_a_new_identity_is_accepted_by_its_fingerprint_only(control: Serve
     assert (facts["reset.identity"], facts["reset.candidate"]) == (old.fingerprint, new.fingerprint)
     assert wrong.status == 1
     assert "Traceback" not in wrong.err
-    assert (right.status, right.err) == (0, "")
+    assert right.status == 0
+    assert f"linklocal reset-confirm {INSTANCE.id} {asked.document['id']}" in right.err
     assert new.fingerprint in right.out
     assert "needs-confirm" in waiting.out
     assert "pending" in confirmed.out
     assert await new.enrol() == 200
     assert (await new.fetch()).id == asked.document["id"]
+
+
+async def test_a_conflict_of_identities_is_shown_where_one_looks(control: Served) -> None:
+    old, new = Guest(control), Guest(control)
+    await old.enrol()
+    assert await new.enrol() == 409
+
+    listed = await linklocal("instance", "list", at=control)
+    asked = await linklocal(
+        "reset-password", INSTANCE.id, "--hash-stdin", stdin=HASH.encode(), at=control
+    )
+    await linklocal("reset-key", "accept", INSTANCE.id, new.fingerprint, at=control)
+    after = await linklocal("instance", "list", at=control)
+
+    assert listed.out.splitlines()[1].endswith("conflict")
+    assert "waits for the one on record" in asked.err
+    assert after.out.splitlines()[1].endswith("enrolled")
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "printed", "words"),
+    [
+        ("applied", "", True, "the password is set"),
+        ("applied", "no-shell", True, "no shell to log in to"),
+        ("rejected", "no-such-user", False, "rejected: no-such-user: the guest has no such user"),
+        ("failed", "chpasswd", False, "the password was not set, and is not printed"),
+        ("failed", "expire", True, "the password is set"),
+    ],
+)
+async def test_a_generated_password_is_printed_when_it_is_the_users(
+    control: Served, result: str, code: str, printed: bool, words: str
+) -> None:
+    guest = Guest(control)
+    await guest.enrol()
+    asking = asyncio.ensure_future(
+        linklocal("reset-password", INSTANCE.id, "--generate", "--wait", "60", at=control)
+    )
+
+    await guest.acknowledge(await guest.fetch(), result, code)
+    ran = await asking
+
+    assert bool(ran.out.strip()) == printed
+    assert words in ran.err
+
+
+async def test_a_password_that_is_not_set_yet_is_printed_with_these_words(control: Served) -> None:
+    at_once = await linklocal("reset-password", INSTANCE.id, "--generate", at=control)
+    later = await linklocal(
+        "reset-password", INSTANCE.id, "--generate", "--wait", "0", "--replace", at=control
+    )
+
+    for ran in (at_once, later):
+        assert ran.out.strip()
+        assert "the password is not set yet" in ran.err
+    assert (at_once.status, later.status) == (0, 3)
+
+
+def test_every_code_of_the_guests_daemon_has_its_words() -> None:
+    assert set(REASONS) == set(CODES) - {""}
 
 
 async def test_a_one_time_token_is_printed_alone(control: Served) -> None:
