@@ -10,6 +10,7 @@ import os
 import resource
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from .config import ServerConfig, json_schema, load
 from .config_values import CONTROL_LISTEN, LISTEN, read_control_listen, read_listen
 from .errors import ConfigError, ServerError
 from .example import example_instance
+from .listeners import inherited
 from .runtime import publish, runtime_directory, withdraw
 from .secret import Secret
 from .server import Server, running
@@ -54,12 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         return 0
     try:
+        given = inherited(os.environ)
         config = _load(arguments)
         if arguments.check_config:
             print(f"no mistakes, {_count(len(config.instances), 'instance')}")
             return 0
         _start_logging(config)
-        return _run(config, arguments)
+        return _run(config, arguments, given)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -131,21 +134,25 @@ def _load(arguments: argparse.Namespace) -> ServerConfig:
     return config
 
 
-def _run(config: ServerConfig, arguments: argparse.Namespace) -> int:
+def _run(
+    config: ServerConfig, arguments: argparse.Namespace, given: Sequence[socket.socket]
+) -> int:
     # Nothing that this process writes is for others, whoever writes it.
     os.umask(0o077)
     _raise_file_limit()
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_serve(config, arguments))
+        loop.run_until_complete(_serve(config, arguments, given))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
     return 0
 
 
-async def _serve(config: ServerConfig, arguments: argparse.Namespace) -> None:
+async def _serve(
+    config: ServerConfig, arguments: argparse.Namespace, given: Sequence[socket.socket]
+) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     changed = asyncio.Event()
@@ -155,7 +162,7 @@ async def _serve(config: ServerConfig, arguments: argparse.Namespace) -> None:
     loop.add_signal_handler(signal.SIGHUP, changed.set)
     token = None if config.control.tokens_file else secrets.token_urlsafe(32)
     directory = runtime_directory(os.environ, os.geteuid())
-    async with running(config, token=token) as server:
+    async with running(config, token=token, given=given) as server:
         try:
             if token is not None:
                 publish(directory, server.control_url, Secret(token.encode()))

@@ -10,30 +10,79 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
-from ipaddress import IPv6Address
+from collections.abc import MutableMapping, Sequence
+from ipaddress import IPv6Address, ip_address
+from typing import Final
 
 from .config_values import Listen, UnixListen
 from .errors import ConfigError
 
+FIRST_INHERITED: Final = 3
 
-def bind_all(listens: Sequence[Listen | UnixListen]) -> list[socket.socket]:
-    """Return a socket bound to each of *listens*, or raise ConfigError for all that failed."""
+
+def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that the service manager opened for this process, and no other.
+
+    What says so is taken out of *environment*, so that no child takes them for its own.
+    """
+    said = [environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
+    if said[0] != str(os.getpid()) or not said[1].isdigit():
+        return []
+    sockets = []
+    for number in range(FIRST_INHERITED, FIRST_INHERITED + int(said[1])):
+        os.set_inheritable(number, False)
+        sockets.append(socket.socket(fileno=number))
+    return sockets
+
+
+def bind_all(
+    listens: Sequence[Listen | UnixListen], given: Sequence[socket.socket] = ()
+) -> list[socket.socket]:
+    """Return a socket bound to each of *listens*, or raise ConfigError for all that failed.
+
+    A socket that is *given*, bound to the same address already, is used in its place.
+    """
     sockets: list[socket.socket] = []
     problems: list[str] = []
+    left = list(given)
     for listen in listens:
+        found = next((sock for sock in left if _fits(sock, listen)), None)
         try:
-            if isinstance(listen, UnixListen):
+            if found is not None:
+                left.remove(found)
+                sockets.append(found)
+            elif isinstance(listen, UnixListen):
                 sockets.append(_bind_unix(listen))
             else:
                 sockets.append(_bind(listen))
         except OSError as error:
             problems.append(f"listen {listen}: {_advice(listen, error)}")
+    problems += [
+        f"listen: {url_of(sock)}, opened by the service manager, is no configured address"
+        for sock in left
+    ]
     if problems:
-        for sock in sockets:
+        for sock in [*sockets, *left]:
             sock.close()
         raise ConfigError(*problems)
     return sockets
+
+
+def _fits(sock: socket.socket, listen: Listen | UnixListen) -> bool:
+    """Say whether *sock* is a stream bound to the address of *listen*."""
+    if sock.type != socket.SOCK_STREAM:
+        return False
+    name = sock.getsockname()
+    if isinstance(listen, UnixListen):
+        return bool(name == listen.path)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    device = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+    return (
+        ip_address(name[0].partition("%")[0]) == listen.host
+        and name[1] == listen.port
+        and device.rstrip(b"\0").decode() == (listen.interface or "")
+    )
 
 
 def url_of(sock: socket.socket, scheme: str = "http") -> str:

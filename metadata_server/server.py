@@ -124,15 +124,18 @@ class Server:
 
 
 @asynccontextmanager
-async def running(config: ServerConfig, *, token: str | None = None) -> AsyncIterator[Server]:
+async def running(
+    config: ServerConfig, *, token: str | None = None, given: Sequence[socket.socket] = ()
+) -> AsyncIterator[Server]:
     """Serve *config* inside the block; port 0 is any free port.
 
     *token* is one more that operators may use; without it and without any in *config* there is a
-    fresh one. Raises ConfigError when an address cannot be had.
+    fresh one. Sockets that are *given* serve the addresses they are bound to. Raises ConfigError
+    when an address cannot be had.
     """
     check_listen(str(config.control.listen), tls=config.tls is not None)
     async with AsyncExitStack() as stack:
-        sockets = bind_all([*config.listen, config.control.listen])
+        sockets = bind_all([*config.listen, config.control.listen], given)
         for sock in sockets:
             stack.callback(sock.close)
         if config.state is not None:
