@@ -1,7 +1,8 @@
 """What a first boot costs: our agent and Debian's cloud-init, in turn, in the same kind of guest.
 
-Both read the same user data from our server. A third side runs only the programs that both start
-(ssh-keygen, useradd …): what is left after taking it away is the agent's own cost.
+Both read the same user data from our server: one cloud-config, and MIME of four parts. A third side
+runs only the programs that both start (ssh-keygen, useradd …): what is left after taking it away is
+the agent's own cost.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from tests.guests import roots
 from tests.guests.cloud import CHECKOUT, Cloud
-from tests.guests.light import LightGuest
+from tests.guests.light import LightGuest, Nic
 
 ROUNDS = 7
 # Of no password: the body is made up, in the exact grammar.
@@ -77,12 +78,50 @@ locale: C.UTF-8
 resize_rootfs: false
 growpart: {mode: "off"}
 """
-INSTANCE = {
-    "id": "ca9e8b7c-f2be-4b6d-a639-f10b4d994d04",
-    "name": "bench",
-    "nics": [{"mac": "fa:16:3e:f7:c1:47", "ipv4": "192.168.1.10"}],
-    "user_data": USER_DATA,
+SCRIPT = "#!/bin/sh\necho a script >/srv/script\n"
+HOOK = "#cloud-boothook\n#!/bin/sh\necho a boothook >/run/boothook\n"
+SECOND = """\
+#cloud-config
+merge_how: list(append)+dict(no_replace,recurse_list)+str()
+write_files:
+  - {path: /etc/second, content: "another part"}
+runcmd:
+  - [touch, /srv/app/second]
+"""
+
+
+def _message(*parts: tuple[str, str]) -> str:
+    """Return MIME of *parts*, each a type and its text, in base64 as most tools make it."""
+    text = 'Content-Type: multipart/mixed; boundary="=====parts====="\nMIME-Version: 1.0\n\n'
+    for kind, content in parts:
+        body = base64.encodebytes(content.encode()).decode()
+        encoding = "Content-Transfer-Encoding: base64"
+        text += f"--=====parts=====\nContent-Type: text/{kind}\n{encoding}\n\n{body}\n"
+    return f"{text}--=====parts=====--\n"
+
+
+DOCUMENTS = {
+    "one cloud-config": USER_DATA,
+    "MIME of four parts": _message(
+        ("cloud-config", USER_DATA),
+        ("x-shellscript", SCRIPT),
+        ("cloud-boothook", HOOK),
+        ("cloud-config", SECOND),
+    ),
 }
+NICS = {
+    name: Nic(f"192.168.1.{number}/24", f"fa:16:3e:f7:c1:{number}")
+    for number, name in enumerate(DOCUMENTS, 10)
+}
+INSTANCES = [
+    {
+        "id": f"ca9e8b7c-f2be-4b6d-a639-f10b4d994d{number}",
+        "name": "bench",
+        "nics": [{"mac": NICS[name].mac, "ipv4": f"192.168.1.{number}"}],
+        "user_data": text,
+    }
+    for number, (name, text) in enumerate(DOCUMENTS.items(), 10)
+]
 # Runs one command line under the guest's own Python; prints seconds, CPU seconds and KiB.
 METER = """\
 import json, os, resource, sys, time
@@ -103,9 +142,10 @@ class Cost(NamedTuple):
     memory: float
 
 
-def _once(cloud: Cloud, root: Path, command: str, *, cwd: str, reboot: bool) -> Cost:
+def _once(cloud: Cloud, root: Path, nic: Nic, command: str, *, reboot: bool) -> Cost:
+    cwd = str(CHECKOUT)
     with LightGuest(
-        root, cloud=cloud, name="bench", binds=[CHECKOUT], product="OpenStack Nova"
+        root, cloud=cloud, nic=nic, name="bench", binds=[CHECKOUT], product="OpenStack Nova"
     ) as guest:
         guest.write("/etc/cloud/cloud.cfg.d/99-bench.cfg", CLOUD_CFG.encode())
         cost = _metered(guest, command, cwd)
@@ -123,8 +163,8 @@ def _metered(guest: LightGuest, command: str, cwd: str) -> Cost:
     return Cost(wall, cpu, memory)
 
 
-def measure(report: Callable[[str], None]) -> dict[str, Cost]:
-    """Return what each side costs, by its name."""
+def measure(report: Callable[[str], None]) -> dict[str, dict[str, Cost]]:
+    """Return what each side costs, by its name, for each of DOCUMENTS."""
     root = roots.debian12()
     # As a package does at its installation; cloud-init's modules are compiled in the tree.
     compileall.compile_dir(CHECKOUT / "agent", quiet=1)
@@ -136,14 +176,20 @@ def measure(report: Callable[[str], None]) -> dict[str, Cost]:
         "linklocal-agent, second boot": (ours, True),
         "cloud-init, second boot": (CLOUD_INIT, True),
     }
-    costs: dict[str, list[Cost]] = {name: [] for name in sides}
-    with Cloud() as cloud, cloud.serve([INSTANCE]):
+    costs: dict[str, dict[str, list[Cost]]] = {
+        document: {name: [] for name in sides} for document in DOCUMENTS
+    }
+    with Cloud() as cloud, cloud.serve(INSTANCES):
         for number in range(ROUNDS):
             report(f"round {number + 1} of {ROUNDS}: one fresh guest for each side")
-            for name, (command, reboot) in sides.items():
-                cost = _once(cloud, root, command, cwd=str(CHECKOUT), reboot=reboot)
-                costs[name].append(cost)
+            for document, nic in NICS.items():
+                for name, (command, reboot) in sides.items():
+                    cost = _once(cloud, root, nic, command, reboot=reboot)
+                    costs[document][name].append(cost)
     return {
-        name: Cost(*(statistics.median(column) for column in zip(*rounds)))
-        for name, rounds in costs.items()
+        document: {
+            name: Cost(*(statistics.median(column) for column in zip(*rounds)))
+            for name, rounds in found.items()
+        }
+        for document, found in costs.items()
     }
