@@ -8,14 +8,17 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.report import RESULTS
+from agent.report import RESULTS, Report
+from agent.secret import Secret
+from agent.user_data.gather import Source, Tools, gather
 from agent.user_data.parts import (
     ARCHIVE,
     BOOTHOOK,
     CLOUD_CONFIG,
+    FIRST_LINES,
     HANDLER,
     INCLUDE,
     INCLUDE_ONCE,
@@ -25,6 +28,7 @@ from agent.user_data.parts import (
     TEMPLATE,
     UNKNOWN,
     WINDOWS,
+    Refused,
     decode,
 )
 
@@ -294,3 +298,67 @@ def test_whatever_comes_is_parts_with_a_result(
     assert sum(len(part.content) for part in parts) <= 2 * LIMIT
     assert len({part.name for part in parts}) == len(parts)
     assert not any("/" in part.name or part.name.startswith(".") for part in parts)
+
+
+MORE = st.sampled_from(
+    [b"#include\nhttp://a/\n", b"#include-once http://b/\n", b"#part-handler\ndef\n", b"[{\"op\"",
+     b"## template: jinja\n#cloud-config\n{{ v1 }}\n", b"{% for a in b %}", b"#cloud-boothook\n",
+     b"#cloud-config-jsonp\n[{\"op\": \"add\", \"path\": \"/a\", \"value\": []}]", b"merge_how: ",
+     b"dict(recurse_list)+list(append)", b"#cloud-config-archive\n- content: '#!'\n", b"\0", b"\t",
+     b"Content-Type: text/x-shellscript-per-once\n\n#!/bin/sh\n", b"Merge-Type: str(append)\n",
+     b"filename=\"../../x\"", b"a: !!binary =", b"? [a]\n: b", b"a: &a {b: *a}", b"- - -", b"<<: "]
+)  # fmt: skip
+
+
+class Pages:
+    """What any include leads to: another document of the same kind, or nothing."""
+
+    def __init__(self, pages: list[bytes]) -> None:
+        self._pages = iter(pages)
+
+    def get(self, url: str, *, once: bool, limit: int) -> bytes:
+        page = next(self._pages, b"")
+        if not page or len(page) > limit:
+            raise Refused("nothing there")
+        return page
+
+
+def gathered(content: bytes, pages: list[bytes]) -> None:
+    """Take *content* the whole way to a cloud-config, and hold what comes of it to the rules."""
+    report = Report()
+    tools = Tools(includes=Pages(pages), values=lambda: {"v1": {"instance_id": "i-1"}})
+
+    found = gather([Source("", Secret(content), "")], {}, report, base64=True, tools=tools)
+
+    assert len(found.parts) <= 501
+    for _, _, part, *_ in found.parts:
+        assert part.result in RESULTS
+        assert part.detail or part.result == "done"
+    assert all(isinstance(key, str) for key in found.config)
+    assert all(entry.result in RESULTS for entry in report.entries)
+
+
+DOCUMENTS = st.lists(st.one_of(PIECES, MORE, st.binary(max_size=12)), max_size=12).map(b"".join)
+
+
+@given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3))
+def test_whatever_comes_is_gathered_without_a_crash(content: bytes, pages: list[bytes]) -> None:
+    gathered(content, pages)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@settings(max_examples=25_000, deadline=None, database=None)
+@given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3))
+def test_twenty_thousand_documents_are_gathered_without_a_crash(
+    content: bytes, pages: list[bytes]
+) -> None:
+    gathered(content, pages)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@settings(max_examples=25_000, deadline=None, database=None)
+@given(st.binary(max_size=200), st.sampled_from([prefix for prefix, _ in FIRST_LINES]))
+def test_twenty_thousand_bodies_below_every_first_line(content: bytes, prefix: bytes) -> None:
+    gathered(prefix + b"\n" + content, [content])
