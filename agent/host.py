@@ -108,6 +108,16 @@ class Host:
         """Return the password field of the user's shadow line, None without such a line."""
         return accounts.find_shadow_field(self.read(accounts.SHADOW) or b"", user)
 
+    def free_space(self, path: str) -> int:
+        """Return the free bytes of the file system of *path*, 0 when there is no such path."""
+        with _refusal(f"look at {path}"):
+            status = self._files.stat(path, follow=True)
+        if status is None or not self.live:
+            return 0
+        with _refusal(f"look at {path}"):
+            system = os.statvfs(path)
+        return system.f_bavail * system.f_frsize
+
     def resolves(self, name: str) -> bool:
         """Say whether the host *name* has an address, by whatever resolver there is."""
         import socket
@@ -271,10 +281,9 @@ class Host:
         from .user_data.parts import Refused
 
         patience = Patience(timeout, attempts * (timeout + 2), 0.5, attempts)
-        url, known = _without_user(url)
         try:
             return Fetcher(patience=patience).request(
-                url, limit=_LARGEST, data=data, headers={**known, **(headers or {})}
+                url, limit=_LARGEST, data=data, headers=headers or {}
             )
         except Refused as error:
             raise HostError(str(error)) from error
@@ -493,20 +502,6 @@ def _refusal(what: str) -> Iterator[None]:
         raise HostError(f"{what}: {error.strerror or error}") from error
     except ValueError as error:
         raise HostError(f"{what}: {error}") from error
-
-
-def _without_user(url: str) -> tuple[str, dict[str, str]]:
-    """Return *url* without a user and password in it, and the header that says them."""
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    user, at, where = authority.rpartition("@")
-    if not at:
-        return url, {}
-    from binascii import b2a_base64
-    from urllib.parse import unquote_to_bytes
-
-    words = b2a_base64(unquote_to_bytes(user), newline=False).decode()
-    return f"{scheme}{separator}{where}{slash}{path}", {"Authorization": f"Basic {words}"}
 
 
 def _bytes(content: Content) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import schema
-from .modules import NAMES, NICHE, NOT_MODULES, NOT_YET, Name
+from .modules import NAMES, NICHE, NOT_MODULES, Name
 from .modules.base import Module
 from .report import Report
 
@@ -30,7 +30,7 @@ def unknown_keys(config: Config) -> Iterator[tuple[str, str]]:
     known = set(NOT_MODULES).union(*(name.keys for name in NAMES))
     rest = [key for key in config if key not in known and key.replace("-", "_") not in known]
     for key in rest:
-        if key in NICHE or key in NOT_YET:
+        if key in NICHE:
             yield key, "not applied by this version"
             continue
         from difflib import get_close_matches

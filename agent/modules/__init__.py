@@ -27,7 +27,8 @@ NAMES = (
     Name("bootcmd", Stage.NETWORK, ("bootcmd",)),
     Name("write_files", Stage.NETWORK, ("write_files",)),
     Name("growpart", Stage.NETWORK, ("growpart", "resize_rootfs"), always=True),
-    Name("mounts", Stage.NETWORK, ("mounts", "mount_default_fields")),
+    Name("disk_setup", Stage.NETWORK, ("disk_setup", "fs_setup", "device_aliases")),
+    Name("mounts", Stage.NETWORK, ("mounts", "mount_default_fields", "swap", "device_aliases")),
     Name(
         "hostname",
         Stage.NETWORK,
@@ -173,9 +174,6 @@ NICHE = frozenset(
     }
 )
 """Sections cloud-init has and Linklocal leaves alone: each deserves one clear warning."""
-
-NOT_YET = frozenset({"device_aliases", "disk_setup", "fs_setup", "swap"})
-"""Keys of common sections that this version does not apply: a warning, too, but no misspelling."""
 
 
 def load_module(name: str) -> Module:

@@ -1,11 +1,13 @@
 """mounts: lines of /etc/fstab, and what they name is mounted."""
 
 import re
-from typing import Any, NamedTuple, Optional
+from typing import Annotated, Any, NamedTuple, Optional
 
 from ..errors import HostError
 from .base import Context, Frequency, Module, Stage
+from .block_devices import read_aliases, resolve
 from .readers import kind
+from .swap_file import Swap, make
 
 FSTAB = "/etc/fstab"
 MARK = "comment=linklocal"
@@ -25,6 +27,10 @@ class Mounts(NamedTuple):
     left out."""
     mount_default_fields: Any = None
     """What is taken for fields that are left out, as a list of six."""
+    swap: Optional[Swap] = None
+    """A swap file to be made."""
+    device_aliases: Annotated[Optional[dict[str, str]], read_aliases] = None
+    """Names for devices, to be used in `mounts`."""
 
 
 class Line(NamedTuple):
@@ -86,7 +92,8 @@ def apply(section: Mounts, context: Context) -> None:
         return
     before = (host.read(FSTAB) or b"").decode("utf-8", "surrogateescape")
     kept = [each for each in before.splitlines() if not _is_ours(each)]
-    lines = _lines(section.mounts, (*defaults, *[None] * (6 - len(defaults))), kept, context)
+    lines = _lines(section, (*defaults, *[None] * (6 - len(defaults))), kept, context)
+    lines += _swap(section.swap, kept, context)
     after = "".join(f"{each}\n" for each in (*kept, *(line.text() for _, line in lines)))
     if after == before or (not lines and not before):
         return
@@ -101,9 +108,23 @@ def apply(section: Mounts, context: Context) -> None:
         _mount(place, line, context)
 
 
+def _swap(swap: Optional[Swap], kept: list[str], context: Context) -> list[tuple[str, Line]]:
+    """Make the swap file; return its line unless there is one."""
+    try:
+        if swap is None or not make(swap, context):
+            return []
+    except HostError as error:
+        context.report.failed("swap", str(error))
+        return []
+    there = {words[0] for words in map(str.split, kept) if words}
+    line = Line(swap.filename, "none", "swap", "sw", "0", "0")
+    return [] if swap.filename in there else [("swap", line)]
+
+
 def _lines(
-    raw: object, defaults: tuple[Optional[str], ...], kept: list[str], context: Context
+    section: Mounts, defaults: tuple[Optional[str], ...], kept: list[str], context: Context
 ) -> list[tuple[str, Line]]:
+    raw = section.mounts
     if raw is not None and not isinstance(raw, list):
         context.report.refused("mounts", f"expected a list, got {kind(raw)}")
         return []
@@ -118,7 +139,7 @@ def _lines(
             continue
         if line is None:
             continue
-        device = _device(line.device, context)
+        device = _device(resolve(line.device, section.device_aliases), context)
         if device is None:
             context.report.warning(place, f"no such device: {line.device!r}")
         elif device in there:
@@ -156,6 +177,9 @@ def _mount(place: str, line: Line, context: Context) -> None:
         context.report.notice(place, f"{line.device} is not there (yet); nothing was mounted")
         return
     if line.type == "swap":
+        swaps = (host.read("/proc/swaps") or b"").decode("utf-8", "replace").splitlines()
+        if line.device in (each.split(" ")[0] for each in swaps):
+            return
         command = ["swapon", line.device]
     else:
         mounted = (host.read("/proc/self/mounts") or b"").decode("utf-8", "replace")

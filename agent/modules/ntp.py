@@ -12,7 +12,7 @@ from .readers import read_path, read_words
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_%-]*")
 _NETWORK = re.compile(r"[A-Za-z0-9.:]+(/\d{1,3})?")
 _BEGIN, _END = "# linklocal-agent: begin", "# linklocal-agent: end"
-_SOURCE = re.compile(r"\s*(server|pool|peer)\s")
+_SOURCE = re.compile(r"\s*(servers?|pool|peer)\s")
 
 
 def read_hosts(raw: object) -> tuple[str, ...]:
@@ -74,6 +74,15 @@ CLIENTS = (
         ("ntpsec", "ntp", "ntpd"),
         edited=True,
     ),
+    Client(
+        "openntpd",
+        "ntpctl",
+        "openntpd",
+        {"debian": "/etc/openntpd/ntpd.conf", "": "/etc/ntpd.conf"},
+        ("openntpd", "ntpd"),
+        edited=True,
+    ),
+    Client("ntpdate", "ntpdate", "ntpdate", {"": "/etc/ntp.conf"}, ("ntpdate",), edited=True),
 )
 
 
@@ -89,7 +98,7 @@ class NtpConfig(NamedTuple):
     service_name: Optional[str] = None
     """Service to restart."""
     template: Optional[str] = None
-    """Not applied by this version: reported."""
+    """Its whole configuration; `## template: jinja` fills in pools, servers, peers and allow."""
 
 
 class NtpSettings(NamedTuple):
@@ -105,7 +114,9 @@ class NtpSettings(NamedTuple):
     """Peers, each setting the other."""
     allow: Annotated[tuple[str, ...], read_networks] = ()
     """Networks whose machines may ask this one."""
-    ntp_client: Literal["auto", "chrony", "systemd-timesyncd", "ntp"] = "auto"
+    ntp_client: Literal["auto", "chrony", "systemd-timesyncd", "ntp", "openntpd", "ntpdate"] = (
+        "auto"
+    )
     """The program; auto: the first that is installed, else chrony is."""
     config: Optional[NtpConfig] = None
     """What differs from what is known of the client."""
@@ -125,14 +136,18 @@ def apply(section: Ntp, context: Context) -> None:
         return
     host = context.host
     config = wanted.config or NtpConfig()
-    if config.template is not None:
-        context.report.warning("ntp.config.template", "templates are not applied by this version")
     client = _client(wanted, context)
     _install(client, config, context)
     facts = family(host)
     path = config.confpath or client.paths.get(facts.name, client.paths[""])
     before = (host.read(path) or b"").decode("utf-8", "replace")
-    after = with_sources(before, _lines(wanted)) if client.edited else _timesyncd(wanted, context)
+    if config.template is not None:
+        after = _filled(config.template, wanted)
+    elif client.edited:
+        lines = _openntpd(wanted, context) if client.name == "openntpd" else _lines(wanted)
+        after = with_sources(before, lines)
+    else:
+        after = _timesyncd(wanted, context)
     if after and after != before:
         host.write(path, after.encode())
         services = (config.service_name,) if config.service_name else client.services
@@ -157,6 +172,31 @@ def _lines(wanted: NtpSettings) -> list[str]:
     sources += [f"pool {each} iburst" for each in wanted.pools]
     sources += [f"peer {each}" for each in wanted.peers]
     return sources + [f"allow {each}" for each in wanted.allow]
+
+
+def _openntpd(wanted: NtpSettings, context: Context) -> list[str]:
+    for key in ("peers", "allow"):
+        if getattr(wanted, key):
+            context.report.warning(f"ntp.{key}", "openntpd has no such thing")
+    return [
+        *[f"server {each}" for each in wanted.servers],
+        *[f"servers {each}" for each in wanted.pools],
+    ]
+
+
+def _filled(template: str, wanted: NtpSettings) -> str:
+    """Return the user's own configuration, filled in when it says that it is a template."""
+    if not template.startswith("## template:"):
+        return template
+    from ..user_data.parts import Refused
+    from ..user_data.template import render
+
+    names = ("pools", "servers", "peers", "allow")
+    values = {name: list(getattr(wanted, name)) for name in names}
+    try:
+        return render(template.encode(), values).content.decode()
+    except Refused as error:
+        raise ConfigError(f"ntp.config.template: {error}") from error
 
 
 def _timesyncd(wanted: NtpSettings, context: Context) -> str:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 from ..schema import keys
 from ..secret import Secret
-from . import NAMES, NICHE, NOT_YET, Name, load_module
+from . import NAMES, NICHE, Name, load_module
 from .apt import Source
 from .base import Module
+from .disk_setup import Disk, FileSystem
 from .readers import read_mode
 from .rsyslog import RsyslogSettings, Snippet
 from .set_passwords import ChpasswdUser
@@ -21,6 +22,8 @@ RECORDS: dict[tuple[str, str], Any] = {
     ("UsersGroups", "users"): User,
     ("Chpasswd", "users"): ChpasswdUser,
     ("AptSettings", "sources"): Source,
+    ("DiskSetup", "disk_setup"): Disk,
+    ("DiskSetup", "fs_setup"): FileSystem,
     ("Rsyslog", "rsyslog"): RsyslogSettings,
     ("RsyslogSettings", "configs"): Snippet,
 }
@@ -66,7 +69,6 @@ def page() -> str:
         text += f"\n## {name.name}\n\n{_about(module)}\n"
         for title, schema in _schemas(module.schema, ""):
             text += _table(title, schema)
-    text += _rest("Not applied by this version", NOT_YET)
     return text + _rest("Not part of Linklocal", NICHE)
 
 

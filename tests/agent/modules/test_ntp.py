@@ -100,6 +100,48 @@ def test_what_cannot_be_meant_is_refused(machine: Machine, settings: str) -> Non
     assert machine.tree() == before
 
 
+@pytest.mark.parametrize(
+    ("client", "path", "lines"),
+    [
+        ("openntpd", "/etc/openntpd/ntpd.conf", "server 10.0.0.1\nservers pool.example.com\n"),
+        ("ntpdate", "/etc/ntp.conf", "server 10.0.0.1 iburst\npool pool.example.com iburst\n"),
+        ("ntp", "/etc/ntp.conf", "server 10.0.0.1 iburst\npool pool.example.com iburst\n"),
+    ],
+)
+def test_a_client_that_is_named(machine: Machine, client: str, path: str, lines: str) -> None:
+    programs = {"openntpd": "ntpctl", "ntp": "ntpd"}
+    with_client(machine, f"/usr/sbin/{programs.get(client, client)}", path)
+    settings = "servers: [10.0.0.1], pools: [pool.example.com]"
+
+    report = machine.apply("ntp", f"ntp: {{ntp_client: {client}, {settings}}}")
+
+    assert said(report) == []
+    text = machine.guest.text(path)
+    assert text.endswith(f"# linklocal-agent: begin\n{lines}# linklocal-agent: end\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (r"server here\n", "server here\n"),
+        (
+            r"## template: jinja\n{% for each in servers %}server {{ each }}\n{% endfor %}",
+            "server 10.0.0.1\nserver b\n",
+        ),
+    ],
+)
+def test_a_configuration_of_the_users_own(machine: Machine, template: str, expected: str) -> None:
+    with_client(machine, "/usr/bin/mine")
+    document = f"""
+ntp:
+  servers: [10.0.0.1, b]
+  config: {{confpath: /etc/mine.conf, check_exe: /usr/bin/mine, template: "{template}"}}
+"""
+    machine.apply("ntp", document)
+
+    assert machine.guest.text("/etc/mine.conf").strip() == expected.strip()
+
+
 def test_without_a_client_and_a_package_tool_it_fails_in_words(machine: Machine) -> None:
     with pytest.raises(ConfigError, match="chrony is not installed"):
         machine.apply("ntp", DOCUMENT)
