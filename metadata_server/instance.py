@@ -1,6 +1,6 @@
 """What may be served to one guest: every field of the configuration, typed and checked.
 
-Defaults are those of docs/configuration.md; what is derived (host name, meta) is so where it is read.
+Defaults are those of docs/configuration.md; what is derived (host name, meta) is so on reading.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 class Secret:
-    """Bytes that can be revealed on purpose and in no other way: not by str, repr, format, pickle."""
+    """Bytes that are revealed on purpose and in no other way: not by str, repr, format, pickle."""
 
     __slots__ = ("_value",)
 
