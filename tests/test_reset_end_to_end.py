@@ -81,6 +81,8 @@ class Machine:
         self.configure(AGENT)
         (directory / "console").touch()
         self.log = b""
+        self.prepare = ":"
+        """What a shell does before the live daemon starts in this guest's place."""
         self.python = sys.executable
         self.process: asyncio.subprocess.Process | None = None
 
@@ -152,7 +154,7 @@ class Machine:
         for name in ("login.defs", "nsswitch.conf", "ld.so.cache", "group"):
             if Path("/etc", name).exists():
                 shutil.copy(Path("/etc", name), etc / name)
-        script = f'mount --bind "{etc}" /etc; exec "$@"'
+        script = f'mount --bind "{etc}" /etc; {self.prepare}; exec "$@"'
         return ("unshare", "--mount", "--propagation=private", "sh", "-ec", script, "sh")
 
     def resident(self) -> float:
