@@ -12,7 +12,7 @@ from .instance import InstanceData
 from .journal import log
 from .report import Report
 from .secret import Secret
-from .state import State
+from .state import RUN, State
 from .status import Status
 from .user_data.gather import Gathered, Source, Tools
 from .user_data.gather import gather as gather_from
@@ -106,7 +106,8 @@ def _handle(
     from .part_handlers import Place, handle
 
     name = "-".join(["part-handlers", *origin.split()])
-    place = Place(machine.state.scripts, name, machine.config.script_timeout, origin)
+    timeout = machine.config.script_timeout
+    place = Place(machine.state.scripts, f"{RUN}/agent", name, timeout, origin)
     return handle(machine.host, report, machine.state, place, parts)
 
 

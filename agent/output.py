@@ -36,12 +36,14 @@ class Outputs:
         if not isinstance(said, dict):
             report.refused("output", "expected a mapping with 'init', 'config', 'final' or 'all'")
             return
+        wrong: set[str] = set()
         for stage, key in KEYS.items():
             where = key if said.get(key) is not None else "all"
             target = _target(said.get(where))
             if target:
                 self._targets[stage] = target
-            elif said.get(where) is not None:
+            elif said.get(where) is not None and where not in wrong:
+                wrong.add(where)
                 report.refused(f"output.{where}", EXPECTED)
 
     def forward(self, stage: Stage, path: str) -> None:

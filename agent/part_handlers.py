@@ -21,14 +21,15 @@ from .secret import Secret
 from .user_data.parts import HANDLER, Part
 
 TIMEOUT = 300.0
-LATER = "/run/linklocal/agent"
 
 
 class Place(NamedTuple):
     """Where the handlers of one source work, and what their process is given."""
 
     directory: str
-    """Private, for the output."""
+    """Private, for the output at the first boot, which stays."""
+    later: str
+    """The same for every other boot."""
     name: str
     """Of the files in it, and of the mark."""
     timeout: float | None
@@ -55,11 +56,10 @@ def handle(
     before = marks.claim(Frequency.INSTANCE, place.name)
     told = json.dumps({"first": before is None, "parts": [_told(part) for part in parts]})
     results = f"{place.directory}/{place.name}.results"
-    # What was said at the first boot stays.
-    output = f"{place.directory if before is None else LATER}/{place.name}.output"
+    output = f"{place.directory if before is None else place.later}/{place.name}.output"
     failure = ""
     try:
-        host.make_directory(LATER, mode=0o700)
+        host.make_directory(place.later, mode=0o700)
         host.write(results, b"", mode=0o600)
         done = host.run(
             [python, "-I", "-c", _source(), results],

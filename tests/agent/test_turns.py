@@ -1,0 +1,248 @@
+"""Whose turn it is: marks over crashes, stages that are processes, part handlers, no cloud."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.boot import boot
+from agent.cli import main
+from agent.host import Host
+from agent.instance_data import redacted
+from agent.modules.base import Frequency, Marks, NoMarks, Stage
+from agent.part_handlers import Place, handle
+from agent.plan import Plan
+from agent.report import Report
+from agent.state import State
+from agent.user_data.parts import HANDLER, Part, decode
+from agent.validate import validate
+
+from ..guests.directory import DirectoryGuest
+from .loopback import ok, replies, serving
+from .test_boot import MOTD, NOTHING, given, modules, start, told
+from .test_parts import SH, message
+
+HELLO = ("Content-Type: text/x-hello; name=hello", b"hello")
+AGAIN = ("Content-Type: text/x-hello; name=again", b"\xff again")
+DEF = "def handle_part(d, t, n, p):"
+LAST = ('Content-Type: text/cloud-config; name="last"', b"a: b")
+
+
+def handler(body: str, name: str = "handler") -> tuple[str, bytes]:
+    text = f"def list_types(): return ['text/x-hello']\n{body}\n"
+    return f"Content-Type: text/part-handler; name={name}", text.encode()
+
+
+def handled(
+    directory: Path, *parts: tuple[str, bytes], marks: Marks | None = None, **more: Any
+) -> dict[str, Part]:
+    own = str(directory)
+    place = Place(own, f"{own}/later", "part-handlers", more.get("timeout"), "")
+    found = decode(message(*parts))
+    report = more.get("report") or Report()
+    return {part.name: part for part in handle(Host(), report, marks or NoMarks(), place, found)}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("body", "results", "words"),
+    [
+        (f"{DEF} print(t, n, repr(p))", "done done done", ""),
+        (f"{DEF} 1 / (n != 'hello')", "done failed done", "ZeroDivisionError"),
+        (f"{DEF} assert t != '__end__'", "failed done done", "AssertionError"),
+        (f"{DEF} assert t != '__begin__'", "failed refused refused", "Assert"),
+        ("handle_part = None", "failed refused refused", "TypeError"),
+        ("raise SystemExit", "failed refused refused", "SystemExit"),
+        (f"import os\n{DEF}\n if n: os._exit(3)", "done failed not run", "status 3"),
+        (f"import time\n{DEF}\n if n: time.sleep(9)", "done failed not run",
+         "still running after 1 seconds"),
+        ("import os\nos.kill(os.getpid(), 9)", "failed refused refused", "ended by signal 9"),
+        ("handler_version = 2\ndef handle_part(d, t, n, p, f): assert f == 'once-per-instance'",
+         "done done done", ""),
+        ("handler_version = 3\nfrequency = 'always'\ndef handle_part(d, t, n, p, f, h):\n"
+         "  assert f == 'always' and (not n or h['Content-Type'])", "done done done", ""),
+    ],
+)  # fmt: skip
+def test_a_part_handler_and_what_becomes_of_its_parts(
+    directory: Path, body: str, results: str, words: str
+) -> None:
+    parts = handled(directory, handler(body), HELLO, AGAIN, LAST, timeout=1.0)
+
+    named = ("handler", "hello", "again")
+    assert " ".join(parts[name].result for name in named) == results
+    assert words in " ".join(part.detail for part in parts.values())
+    # What is for nobody in particular is none of the handlers' business.
+    assert (parts["last"].result, parts["last"].handler) == ("done", "")
+    (output,) = directory.glob("*.output")
+    assert output.stat().st_mode & 0o777 == 0o600
+    assert not list(directory.glob("*.results"))
+
+
+def test_a_later_handler_of_a_type_stands_in_for_an_earlier(directory: Path) -> None:
+    first = handler("def handle_part(*a): pass", "first")
+    second = handler("def handle_part(*a): pass", "second")
+
+    parts = handled(directory, HELLO, first, ("X: y", SH), AGAIN, second,
+                    ("Content-Type: text/x-hello; name=end", b"x"))  # fmt: skip
+
+    assert parts["hello"].result == "refused"
+    assert (parts["again"].handler, parts["end"].handler) == ("first", "second")
+
+
+def test_where_programs_cannot_run_part_handlers_are_not_run(guest_root: DirectoryGuest) -> None:
+    content = message(handler("pass"), HELLO)
+    for host in (Host(guest_root.root), Plan(Host(guest_root.root))):
+        record = boot(host, given(content)).record
+
+        assert [part["result"] for part in record["parts"]] == ["not run", "refused"]
+    assert [entry.result for entry in validate(content)][-1] == "refused"
+
+
+# --- marks
+
+
+def test_a_mark_is_made_before_and_written_to_after(guest_root: DirectoryGuest) -> None:
+    def fresh() -> State:
+        state = State(Host(guest_root.root))
+        state.enter("i-1")
+        return state
+
+    assert fresh().claim(Frequency.INSTANCE, "a") is None
+    assert fresh().claim(Frequency.INSTANCE, "a") == ""
+    fresh().ended(Frequency.INSTANCE, "a")
+    assert fresh().claim(Frequency.INSTANCE, "a") == "ended"
+    assert fresh().claim(Frequency.ALWAYS, "a") is None
+    assert fresh().claim(Frequency.ALWAYS, "a") is None
+
+
+@pytest.mark.parametrize(
+    ("mark", "user_data", "place"),
+    [
+        ("script.part-001", SH, "part-001"),
+        ("runcmd", b"#cloud-config\nruncmd: [ls]\n", "runcmd"),
+    ],
+)
+def test_what_was_cut_off_is_said_and_not_done_again(
+    guest_root: DirectoryGuest, mark: str, user_data: bytes, place: str
+) -> None:
+    guest_root.write(f"/var/lib/linklocal/agent/instances/i-1/marks/{mark}", b"")
+
+    start(guest_root, given(user_data, instance_id="i-1"))
+
+    record = told(guest_root)
+    (entry,) = [entry for row in record["modules"] for entry in row["entries"]]
+    assert (entry["place"], entry["result"]) == (place, "warning")
+    assert entry["detail"].startswith("was at work when an earlier boot was cut off")
+    assert record["degraded"]
+
+
+def test_scripts_that_ended_have_run_before(guest_root: DirectoryGuest) -> None:
+    start(guest_root, given(SH, instance_id="i-1"))
+    start(guest_root, given(SH, instance_id="i-1"))
+
+    assert modules(told(guest_root))["scripts"] == "ran before"
+    assert not told(guest_root)["degraded"]
+
+
+# --- stages
+
+
+def test_what_is_fetched_in_one_stage_is_there_in_the_next(guest_root: DirectoryGuest) -> None:
+    page = b"#cloud-config\ntimezone: Etc/UTC\n"
+    guest_root.write("/usr/share/zoneinfo/Etc/UTC", b"TZif2")
+    with serving(replies(ok(page))) as url:
+        for stage in Stage:
+            start(guest_root, given(f"#include {url}/\n", stages=(stage,)))
+
+    record = told(guest_root)
+    assert modules(record)["timezone"] == "done"
+    assert [part["result"] for part in record["parts"]] == ["done"]
+    assert len(record["waits"]) == 1
+    assert not guest_root.exists("/run/linklocal/agent/instance.json")
+
+
+# --- without a cloud, and above all others
+
+
+def test_without_a_datasource_the_images_own_wishes_are_done(guest_root: DirectoryGuest) -> None:
+    guest_root.write("/etc/linklocal/cloud-config.d/10.yaml", MOTD.encode())
+
+    start(guest_root, NOTHING)
+
+    assert guest_root.text("/etc/motd") == "served\n"
+    assert told(guest_root)["datasource"] == "none"
+
+
+def test_the_command_line_is_above_all_and_the_kernels_below_the_user(
+    guest_root: DirectoryGuest, tmp_path: Path
+) -> None:
+    line = "quiet cc: {fqdn: a.kernel, timezone: Etc/UTC}\\n end_cc cc:%20locale:%20C end_cc"
+    guest_root.write("/proc/cmdline", line.encode())
+    top, user = tmp_path / "top", tmp_path / "user"
+    top.write_text("fqdn: top.example.org\n")
+    user.write_text("#cloud-config\nfqdn: user.example.org\nlocale: en_US.UTF-8\n")
+
+    words = ["--user-data", str(user), "--cloud-config", str(top), "--root", str(guest_root.root)]
+    main(["run", "-q", *words])
+
+    assert guest_root.text("/etc/hostname") == "top\n"
+    assert "timezone" in modules(told(guest_root))
+
+
+def test_the_image_may_take_no_user_data(guest_root: DirectoryGuest) -> None:
+    guest_root.write("/etc/linklocal/agent.yaml", b"cloud_config: {allow_userdata: false}\n")
+
+    start(guest_root, given(MOTD))
+
+    record = told(guest_root)
+    assert record["parts"] == []
+    assert record["entries"][0]["detail"] == "switched off by allow_userdata of the image"
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        ("[1]", "output"),
+        ("{all: {a: b}}", "output.all"),
+        ("{final: '> relative'}", "output.final"),
+        ("{config: '|'}", "output.config"),
+    ],
+)
+def test_output_that_cannot_be_understood_is_refused(
+    guest_root: DirectoryGuest, output: str, place: str
+) -> None:
+    start(guest_root, given(f"#cloud-config\noutput: {output}\n"))
+
+    assert [(entry["place"], entry["result"]) for entry in told(guest_root)["entries"]] == [
+        (place, "refused")
+    ]
+
+
+def test_what_all_may_read_has_no_secret_in_it() -> None:
+    found = redacted(
+        {"ds": {"meta_data": {"admin_pass": "x", "list": [{"token": "x"}], "uuid": "i-1"}}}
+    )
+
+    assert "x" not in json.dumps(found["ds"]).replace("redacted for non-root user", "")
+    assert found["sensitive_keys"] == ["ds/meta_data/admin_pass", "ds/meta_data/list/0/token"]
+
+
+def test_a_template_and_an_include_are_checked_without_a_machine() -> None:
+    content = message(
+        ("X: y", b"## template: jinja\n#cloud-config\na: {{ v1.x.y }}\n"),
+        ("X: y", b"## template: jinja\n{{"),
+        ("X: y", b"#include\nhttp://127.0.0.1:1/\nfile:///x\n"),
+        (f"Content-Type: {HANDLER}", b"pass"),
+    )
+
+    found = {(entry.place, entry.result) for entry in validate(content)}
+
+    assert found == {("part-001", "notice"), ("part-002", "refused"), ("part-003", "notice")}
