@@ -36,7 +36,7 @@ def service(cloud: Cloud) -> Iterator[Service]:
 
 @pytest.fixture
 def guest(light_guest: StartGuest, cloud: Cloud, installed_agent: Path) -> LightGuest:
-    return light_guest(cloud=cloud, nic=NIC, layers=[installed_agent])
+    return light_guest(cloud=cloud, nic=NIC, layers=[installed_agent], product="OpenStack Nova")
 
 
 def daemon(guest: LightGuest) -> Running:
