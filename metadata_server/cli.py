@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 from . import notify
-from .config import ServerConfig, json_schema, load
+from .config import ServerConfig, json_schema, load, unheard
 from .config_values import CONTROL_LISTEN, LISTEN, read_control_listen, read_listen
 from .errors import ConfigError, ServerError
 from .example import example_instance
@@ -53,12 +53,13 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.print_schema:
-        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
-        return 0
+        return _print_schema()
     try:
         given = inherited(os.environ)
         config = _load(arguments)
         if arguments.check_config:
+            for line in unheard(config):
+                print(f"warning: {line}", file=sys.stderr)
             print(f"no mistakes, {_count(len(config.instances), 'instance')}")
             return 0
         _start_logging(config)
@@ -69,6 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ServerError as error:
         print(error, file=sys.stderr)
     return FAILED
+
+
+def _print_schema() -> int:
+    try:
+        print(json.dumps(json_schema(), indent=2, ensure_ascii=False), flush=True)
+    except BrokenPipeError:
+        # The reader has had enough; Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,6 +211,7 @@ async def _reload(server: Server, changed: asyncio.Event, arguments: argparse.Na
                 log.error("%s", problem)
             log.error("not reloaded: the configuration of before is still served")
         else:
+            _warn(config)
             log.info("reloaded, %s", _count(len(config.instances), "instance"))
         notify.ready(_status(server))
 
@@ -219,9 +231,15 @@ def _announce(server: Server, directory: Path | None, arguments: argparse.Namesp
     print("\n".join(lines), flush=True)
     if not server.config.instances:
         log.warning("no instance is configured: every guest gets 404")
+    _warn(server.config)
     if server.config.workers > 1:
         log.warning("workers: %d asked for, this version serves with one", server.config.workers)
     notify.ready(_status(server))
+
+
+def _warn(config: ServerConfig) -> None:
+    for line in unheard(config):
+        log.warning("%s", line)
 
 
 def _status(server: Server) -> str:

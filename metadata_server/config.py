@@ -265,6 +265,18 @@ def read_instances(text: bytes, path: Path) -> tuple[Instance, ...]:
     return tuple(each.instance for each in placed)
 
 
+def unheard(config: ServerConfig) -> tuple[str, ...]:
+    """Return a line for each instance that is told by an interface no listener is bound to."""
+    bound = {listen.interface for listen in config.listen}
+    return tuple(
+        f"instance {instance.id}: identify.interface {instance.identify.interface}: no listener is "
+        f"bound to it; expected a listen entry such as "
+        f"'169.254.169.254%{instance.identify.interface}:80'"
+        for instance in config.instances
+        if instance.identify.interface is not None and instance.identify.interface not in bound
+    )
+
+
 def json_schema() -> Schema:
     """Return the JSON schema of the configuration, for editors."""
     return {
@@ -326,6 +338,8 @@ def _check_together(placed: Sequence[Placed], limits: Limits, problems: Problems
     """Note what is wrong with instances beside each other, and beside the limits."""
     ids: dict[str, Placed] = {}
     taken: dict[tuple[str, object], Placed] = {}
+    # Noted at the end: what is found here spoils nothing.
+    wrong: list[tuple[Node, str, str]] = []
     for each in placed:
         instance, node = each.instance, each.table
         first = ids.setdefault(instance.id, each)
@@ -334,22 +348,31 @@ def _check_together(placed: Sequence[Placed], limits: Limits, problems: Problems
             (claim, taken.setdefault((claim.what, claim.value), each)) for claim in claims(instance)
         ]
         for claim, by in found:
-            if by is not each:
-                problems.add(
-                    entry(node, claim.key),
-                    below(each.where, claim.key),
-                    f"expected {claim.what} of its own, {claim.value} is taken by"
-                    f" {_place(by, claim.key)}",
-                )
+            if by is not each and not (
+                _is_spoilt(claim, each, problems) or _is_spoilt(claim, by, problems)
+            ):
+                text = f"expected {claim.what} of its own, {claim.value} is taken by"
+                place = entry(node, claim.key), below(each.where, claim.key)
+                wrong.append((*place, f"{text} {_place(by, claim.key)}"))
         size = len(instance.user_data or b"")
         if size > limits.user_data:
             names_of = ("user_data", "user_data_file", "user_data_base64")
             given = next(name for name in names_of if entry(node, name) is not node)
-            problems.add(
-                entry(node, given),
-                below(each.where, given),
-                f"expected at most {limits.user_data} bytes (limits.user_data), got {size}",
-            )
+            text = f"expected at most {limits.user_data} bytes (limits.user_data), got {size}"
+            wrong.append((entry(node, given), below(each.where, given), text))
+    for found_at, where, text in wrong:
+        problems.add(found_at, where, text)
+
+
+def _is_spoilt(claim: Claim, placed: Placed, problems: Problems) -> bool:
+    """Say whether *placed* might not claim that, were it not for a mistake in it."""
+    file, where = placed.table.file, placed.where
+    if claim.what != "an origin":
+        return problems.has(file, below(where, claim.key))
+    # By the nics only where there is no identify, and that might be what was misspelt.
+    return problems.is_at(file, where) or any(
+        problems.has(file, below(where, key)) for key in ("nics", "identify")
+    )
 
 
 def _place(placed: Placed, key: str) -> str:

@@ -274,8 +274,9 @@ class Section(Generic[T]):
     """A table with known keys, which *build* makes into a value of ours.
 
     *build* gets what was set, without the keys that are null, and the table for its place; it may
-    raise Wrong, or note problems of single keys itself. It is not asked when there is a mistake
-    inside, unless it can do with what is *partial*: what it would say might only follow from that.
+    raise Wrong, or note problems of single keys itself. When there is a mistake inside it is asked
+    all the same, so that the rest can be checked beside others, but what it says then is not
+    heard, unless it can do with what is *partial*: it might only follow from that mistake.
     """
 
     name: str
@@ -312,9 +313,18 @@ class Section(Generic[T]):
                 missing = True
                 if key.name not in seen or entry(node, key.name).is_null:
                     problems.add(node, where, f"missing key {key.name!r}, expected {key.doc}")
-        if missing or (len(problems) > before and not self.partial):
+        if missing:
             raise Wrong
-        return self.build(values, node, where, problems)
+        if len(problems) == before or self.partial:
+            return self.build(values, node, where, problems)
+        unheard = Problems()
+        try:
+            made = self.build(values, node, where, unheard)
+        except Wrong:
+            raise Wrong from None
+        if len(unheard):
+            raise Wrong
+        return made
 
     def schema(self) -> Schema:
         properties = {}

@@ -6,6 +6,7 @@ counts for everything behind it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from .errors import ConfigError
 
 # The C parser is about ten times faster and not on every system.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_FILE_AND_LINE: Final = re.compile(r"(.*?):(\d+)(?::|$)", re.DOTALL)
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_DEPTH: Final = 32
@@ -74,25 +77,47 @@ class Problems:
     """The mistakes found so far, each once, as `file:line: where: what, what was expected`."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, None] = {}
+        self._lines: dict[str, int] = {}
+        """With the line in the file each is in."""
+        self._places: set[tuple[Path, str]] = set()
 
     def add(self, node: Node, where: str, text: str) -> None:
         self._lines[
             f"{node.file}:{node.line}: {where}: {text}"
             if where
             else f"{node.file}:{node.line}: {text}"
-        ] = None
+        ] = node.line
+        self._places.add((node.file, where))
 
     def add_line(self, line: str) -> None:
-        self._lines[line] = None
+        found = _FILE_AND_LINE.match(line)
+        self._lines[line] = int(found[2]) if found else 0
+
+    def has(self, file: Path, where: str) -> bool:
+        """Say whether there is one at *where* of *file*, or below it."""
+        return any(
+            at == file and (place == where or place.startswith((f"{where}.", f"{where}[")))
+            for at, place in self._places
+        )
+
+    def is_at(self, file: Path, where: str) -> bool:
+        """Say whether there is one at *where* itself, such as an unknown key."""
+        return (file, where) in self._places
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def check(self) -> None:
-        """Raise ConfigError when there is any."""
+        """Raise ConfigError when there is any: the files as they were read, each by its lines."""
+        files: dict[str, int] = {}
+
+        def order(line: str) -> tuple[int, int]:
+            found = _FILE_AND_LINE.match(line)
+            file = found[1] if found else line
+            return files.setdefault(file, len(files)), self._lines[line]
+
         if self._lines:
-            raise ConfigError(*self._lines)
+            raise ConfigError(*sorted(self._lines, key=order))
 
 
 class _Scalars(SafeConstructor, Resolver):

@@ -65,7 +65,7 @@ def read_listen(text: str) -> Listen:
     host, percent, interface = host.partition("%")
     if percent and not _INTERFACE.fullmatch(interface):
         raise ValueError(text)
-    address = ip_address("127.0.0.1" if host == "localhost" else host)
+    address = ip_address(host)
     if bracketed != (address.version == 6):
         raise ValueError(text)
     return Listen(address, int(port), interface or None)
@@ -75,7 +75,8 @@ def read_control_listen(text: str) -> Listen | UnixListen:
     path = text[5:] if text.startswith("unix:") else text
     if path.startswith("/"):
         return UnixListen(path)
-    return read_listen(text)
+    host, colon, port = text.rpartition(":")
+    return read_listen(f"127.0.0.1:{port}" if colon and host == "localhost" else text)
 
 
 def read_line(text: str) -> str:

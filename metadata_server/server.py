@@ -92,6 +92,7 @@ class Server:
         events: Events,
     ) -> None:
         self.config = config
+        self._started = config
         self.catalog = catalog
         self.overlay = overlay
         self.engine = engine
@@ -119,7 +120,8 @@ class Server:
             self.control_tokens.replace(_texts(config))
         self.access_keys.replace(config.control.access_keys_file)
         for name in _AT_START:
-            if getattr(old, name) != getattr(config, name) and not _only_tokens(name, old, config):
+            # What is as it was at the start again needs no other start.
+            if _differs(name, self._started, config) and _differs(name, old, config):
                 log.warning("%s changed: that takes effect when the server is started again", name)
 
 
@@ -229,6 +231,10 @@ def _launched(changes: Overlay, notices: Events, instance_id: str) -> int:
 
 def _texts(config: ServerConfig) -> list[str]:
     return [token.reveal().decode() for token in config.control.tokens_file]
+
+
+def _differs(name: str, old: ServerConfig, new: ServerConfig) -> bool:
+    return getattr(old, name) != getattr(new, name) and not _only_tokens(name, old, new)
 
 
 def _only_tokens(name: str, old: ServerConfig, new: ServerConfig) -> bool:

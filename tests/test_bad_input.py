@@ -207,7 +207,7 @@ def test_nobody_at_the_address_is_said(guest_root: DirectoryGuest) -> None:
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
-        ({"meta_data.json": ok(b"<html>")}, "meta_data.json: not JSON at line 1 column 1"),
+        ({"meta_data.json": ok(b"<html>")}, "is not a metadata service: expected JSON"),
         ({"meta_data.json": ok(b"[]")}, "meta_data.json: expected a JSON object, got list"),
         ({"meta_data.json": ok(b"{}")}, "expected the instance's id as 'uuid'"),
         ({"meta_data.json": ok(b'{"uuid": 7}')}, "expected the instance's id as 'uuid'"),

@@ -127,7 +127,15 @@ class Client:
                 status, f"{self._server.url}: the token of {self._server.token_file} was refused"
             )
         detail = document.get("detail") if isinstance(document, dict) else None
-        text = str(detail) if detail else f"{self._server.url}: status {status}"
+        # Our own refusals have words; what has none is perhaps for guests.
+        text = (
+            str(detail)
+            if detail
+            else (
+                f"{self._server.url}: status {status} and no reason; is this the control address, "
+                "or the guests'?"
+            )
+        )
         raise Refused(status, text, _mistakes(document))
 
     def _host(self) -> str:

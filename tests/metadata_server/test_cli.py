@@ -257,6 +257,31 @@ def test_a_reload_names_what_only_a_new_start_changes(configured: Path, tmp_path
     assert "hosts changed: that takes effect when the server is started again" in server.log
 
 
+def test_a_change_that_was_taken_back_needs_no_new_start(configured: Path, tmp_path: Path) -> None:
+    good = configured.read_text()
+    with Process(tmp_path, "--config", str(configured)) as server:
+        server.wait_for("READY=1")
+        for text in (good + "hosts: [metadata.example]\n", good):
+            configured.write_text(text)
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for("READY=1")
+        server.stop()
+
+    assert server.log.count("hosts changed: that takes effect") == 1
+
+
+def test_a_reader_may_close_the_schema_early() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "metadata_server", "--print-schema"], stdout=-1, stderr=-1
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert (process.returncode, said) == (1, b"")
+
+
 def test_a_reload_takes_new_tokens(configured: Path, tmp_path: Path) -> None:
     with Process(tmp_path, "--config", str(configured)) as server:
         server.wait_for("READY=1")

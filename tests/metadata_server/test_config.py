@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metadata_server.config import ServerConfig, json_schema, load
+from metadata_server.config import ServerConfig, json_schema, load, unheard
 from metadata_server.errors import ConfigError
 from metadata_server.example import EXAMPLE_ID, example_instance
 from metadata_server.instance import Instance, Key
@@ -601,10 +601,67 @@ def test_instance_files_are_checked_with_the_others(tmp_path: Path) -> None:
     more.write_text("- id: b\n  nics:\n  - ipv4: 10.0.0.1\n- {}\n")
 
     assert problems_of(path, more) == [
-        "vm1.yaml:4: [1]: missing key 'id', expected id of the instance, usually a UUID",
         "vm1.yaml:3: [0].nics: expected an origin of its own, 10.0.0.1 is taken by instance a at"
         " server.yaml:1",
+        "vm1.yaml:4: [1]: missing key 'id', expected id of the instance, usually a UUID",
     ]
+
+
+TWO = """\
+control: {{listen: "10.0.0.1:1", colour: red}}
+instances:
+- id: a
+  {spoilt}
+  nics: [{{mac: "52:54:00:12:34:56", ipv4: 10.0.0.1}}]
+- id: {second}
+  nics: [{{mac: "52:54:00:12:34:56", ipv4: 10.0.0.1}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "second", "lines"),
+    [
+        # What has nothing to do with the mistake is checked beside the others all the same.
+        ("flavor: []", "a", [1, 1, 4, 6, 7, 7]),
+        ("flavor: []", "b", [1, 1, 4, 7, 7]),
+        ("colour: red", "a", [1, 1, 4, 6, 7]),
+        # These might be what keeps the two apart.
+        ("identify: {addresses: [x]}", "b", [1, 1, 4, 7]),
+        ("identify: {adresses: [10.0.0.9]}", "b", [1, 1, 4, 7]),
+        ("identfy: {addresses: [10.0.0.9]}", "b", [1, 1, 4, 7]),
+    ],
+)
+def test_all_mistakes_come_at_once_and_in_order(
+    tmp_path: Path, spoilt: str, second: str, lines: list[int]
+) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(TWO.format(spoilt=spoilt, second=second))
+
+    assert [int(line.split(":")[1]) for line in problems_of(path)] == lines
+
+
+def test_guests_are_served_at_literal_addresses_only(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text('listen: ["localhost:80"]\ncontrol: {listen: "localhost:0"}\n')
+
+    (line,) = problems_of(path)
+    assert line.startswith("server.yaml:1: listen[0]: expected ADDRESS:PORT")
+
+
+@pytest.mark.parametrize(
+    ("listen", "warnings"),
+    [
+        ("127.0.0.1:0", ["instance a: identify.interface br7: no listener is bound to it"]),
+        ("127.0.0.1%br7:0", []),
+    ],
+)
+def test_an_interface_that_nothing_listens_at_is_named(
+    tmp_path: Path, listen: str, warnings: list[str]
+) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(f'listen: ["{listen}"]\ninstances: [{{id: a, identify: {{interface: br7}}}}]')
+
+    assert [line.partition(";")[0] for line in unheard(load(path))] == warnings
 
 
 def test_instance_files_need_no_configuration(tmp_path: Path) -> None:

@@ -352,3 +352,12 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     )
     key.chmod(0o600)
     return path, key
+
+
+async def test_the_guests_address_is_not_taken_for_the_control_plane(control: Served) -> None:
+    ran = await linklocal(
+        "--url", control.guest_url, "--token-file", str(control.token_file), "instance", "list"
+    )
+
+    assert ran.status == 1
+    assert "is this the control address, or the guests'?" in ran.err
