@@ -17,7 +17,9 @@ except ImportError:  # PyYAML without libyaml: slower, otherwise the same.
 
 DEEPEST = 100
 MOST_NODES = 200_000
-_DEEP_LINE = re.compile(rb"^[ \-?]{%d}" % (DEEPEST * 2), re.MULTILINE)
+LONGEST_NUMBER = 100
+"""Characters of a number; to make one of more takes quadratic time. What is longer is text."""
+_TEXT, _INTEGER, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float"))
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|\*\S+""")
 
 
@@ -32,7 +34,7 @@ def parse(content: bytes, place: str) -> tuple[Any, tuple[str, ...]]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{place}: expected UTF-8, got another byte at {error.start}") from None
     try:
-        _check_shape(content, place)
+        _check_shape(text, place)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -71,18 +73,17 @@ def parse_mapping(content: bytes, place: str) -> tuple[Mapping[str, Any], tuple[
     return known, odd
 
 
-def _check_shape(content: bytes, place: str) -> None:
+def _check_shape(text: str, place: str) -> None:
     """Refuse what would exhaust the stack of libyaml's composer, or the memory.
 
     Composing is recursive in C and ends the process where nesting is deep enough; events are not.
-    They are only counted where a cheap look leaves a doubt.
+    Every level and every value but the first takes one of these characters, so that few of them
+    leave no doubt, whatever ends a line.
     """
-    brackets = content.count(b"[") + content.count(b"{")
-    items = content.count(b"\n") + content.count(b",") + brackets
-    if brackets <= DEEPEST and items <= MOST_NODES and not _DEEP_LINE.search(content):
+    if sum(map(text.count, "-?:[{,")) <= DEEPEST:
         return
     depth = nodes = 0
-    for event in yaml.parse(content, Loader=SafeLoader):
+    for event in yaml.parse(text, Loader=SafeLoader):
         if isinstance(event, yaml.NodeEvent):
             nodes += 1
         if isinstance(event, yaml.CollectionStartEvent):
@@ -122,11 +123,23 @@ class _Aliases:
 
 
 class _Loader(SafeLoader):
-    """Also notes keys that are given twice: YAML silently keeps the last."""
+    """Also notes keys that are given twice: YAML silently keeps the last. Bounds numbers."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.odd: list[str] = []
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and len(value) > LONGEST_NUMBER:
+            return _TEXT
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # its stub
+
+    def construct_number(self, node: Any) -> Any:
+        if len(node.value) > LONGEST_NUMBER:
+            raise ValueError("a number that is too long")
+        if node.tag == _INTEGER:
+            return self.construct_yaml_int(node)
+        return self.construct_yaml_float(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -139,3 +152,7 @@ class _Loader(SafeLoader):
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+for _tag in (_INTEGER, _FLOAT):
+    _Loader.add_constructor(_tag, _Loader.construct_number)
