@@ -421,6 +421,8 @@ class Host:
         if owner == "root:root":
             return 0, 0
         name, _, group_name = owner.partition(":")
+        # These two are everywhere, also where no file says so yet.
+        name, group_name = ("0" if word == "root" else word for word in (name, group_name))
         user = self.user(name)
         if user is None and not name.isdigit():
             raise HostError(f"owner {owner!r}: no such user: {name!r}")
@@ -464,13 +466,24 @@ class Host:
     @contextmanager
     def _tables(self) -> Iterator[accounts.Tables]:
         """Give the account files to change, under the lock every account tool takes."""
-        with _refusal("change accounts"), self._files.locked(_LOCK):
+        if self.kind("/etc", follow=True) is None:
+            self.make_directory("/etc")
+        with _refusal(f"lock {_LOCK}"), self._files.locked(_LOCK):
             paths = (accounts.PASSWD, accounts.SHADOW, accounts.GROUP, accounts.GSHADOW)
-            texts = {path: self._files.read(path) for path in paths}
+            texts = {path: self.read(path) for path in paths}
             tables = accounts.Tables(texts, int(self.clock() // 86400))
             yield tables
             for path, text in tables.changed():
-                self._files.replace(path, text, mode=None, owner=None, durable=True)
+                mode, owner = (None, None) if texts[path] is not None else self._of_new(path)
+                with _refusal(f"write {path}"):
+                    self._files.replace(path, text, mode=mode, owner=owner, durable=True)
+
+    def _of_new(self, path: str) -> tuple[int, tuple[int, int]]:
+        """Return mode and owner of an account file that was not there."""
+        if path in (accounts.PASSWD, accounts.GROUP):
+            return 0o644, (0, 0)
+        shadow = self.group("shadow")
+        return (0o600, (0, 0)) if shadow is None else (0o640, (0, shadow.gid))
 
     def _make_home(self, user: User, skeleton: str, mode: int) -> None:
         """Make the user's home with a copy of *skeleton*; one that is there is left alone."""

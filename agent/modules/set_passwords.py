@@ -21,7 +21,7 @@ from .readers import (
     what_is_wrong_with,
 )
 from .sshd_config import set_for_all
-from .user_list import default_user
+from .user_list import default_user, without_chpasswd
 
 MEMORY = "passwords"
 # Without characters that look alike on a console: 24 of these 55 are 138 bits.
@@ -177,6 +177,10 @@ def _set(password: Password, expire: bool, made_up: list[bytes], context: Contex
     if host.user(user) is None:
         context.report.failed(password.place, f"no such user: {user!r}")
         return False
+    obstacle = without_chpasswd(host) if password.hash is None else None
+    if obstacle:
+        context.report.add(password.place, "not run", obstacle)
+        return False
     try:
         if password.hash is not None:
             complaint = what_is_wrong_with(password.hash)
@@ -189,8 +193,6 @@ def _set(password: Password, expire: bool, made_up: list[bytes], context: Contex
                 text = _random()
                 made_up.append(b"%s: %s\n" % (user.encode(), text.reveal()))
             host.set_password(user, text)
-            if not host.runs:
-                return False
         if expire:
             host.expire_password(user)
     except HostError as error:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
+from ..host import Host
 from .base import Context
 from .readers import kind
 
@@ -22,6 +23,18 @@ class Malformed(NamedTuple):
 
     place: str
     why: str
+
+
+def without_chpasswd(host: Host) -> Optional[str]:
+    """Say why a password in plain text cannot be set on *host*, None when it can.
+
+    Only the distribution's own chpasswd knows its scheme.
+    """
+    if not host.runs:
+        return "the password is not set: programs cannot be run here; a hash can be set"
+    if host.which("chpasswd") is None:
+        return "the password is not set: there is no chpasswd here; a hash can be set"
+    return None
 
 
 def entries(config: Mapping[str, Any]) -> tuple[list[Entry], list[Malformed]]:

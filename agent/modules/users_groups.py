@@ -27,7 +27,7 @@ from .readers import (
     what_is_wrong_with,
 )
 from .sudoers import Rules, doas_rules, grant_doas, grant_sudo, sudo_rules
-from .user_list import DEFAULT, default_settings, default_user, entries
+from .user_list import DEFAULT, default_settings, default_user, entries, without_chpasswd
 
 MEMORY = "users"
 
@@ -270,9 +270,11 @@ def _make(user: User, place: str, context: Context, done: set[str]) -> None:
             context.report.warning(place, complaint)
         host.set_password_hash(user.name, hash_)
     if user.plain_text_passwd is not None and user.hashed_passwd is None:
-        host.set_password(user.name, user.plain_text_passwd)
-        if not host.runs:
+        obstacle = without_chpasswd(host)
+        if obstacle:
+            context.report.add(f"{place}.plain_text_passwd", "not run", obstacle)
             return
+        host.set_password(user.name, user.plain_text_passwd)
     if user.lock_passwd:
         field = host.shadow_field(user.name)
         # A new account is locked as it is made.

@@ -342,3 +342,31 @@ def test_the_lock_is_the_one_account_tools_take(root: Path) -> None:
 
     assert said == "/etc/.pwd.lock is locked\n"
     assert mode(root / "etc/.pwd.lock") == 0o600
+
+
+def test_a_root_without_account_files_gets_them_with_the_usual_modes(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.write("/a", b"", owner="root:root")
+    host.write("/b", b"", owner="root")
+    host.write("/c", b"", owner="root:0")
+    host.add_user(Account("max"))
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "etc").iterdir()}
+    assert modes == {"passwd": 0o644, "group": 0o644, "shadow": 0o600, ".pwd.lock": 0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a group")
+def test_a_new_shadow_is_its_groups(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/group").write_text("shadow:x:42:\n")
+    Host(tmp_path).add_user(Account("max"))
+
+    found = (tmp_path / "etc/shadow").stat()
+    assert (found.st_mode & 0o777, found.st_gid) == (0o640, 42)
+
+
+def test_an_account_file_that_cannot_be_changed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "etc/passwd").mkdir(parents=True)
+
+    with pytest.raises(HostError, match=r"^read /etc/passwd: "):
+        Host(tmp_path).add_user(Account("max"))

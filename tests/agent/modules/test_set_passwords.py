@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from agent.host import Host
+
 from .machine import INSTANCE, Machine, bad, said, texts
 
 HASH = "$6$saltsalt$" + "a" * 86
@@ -43,6 +45,36 @@ def test_hashes_are_set_as_they_are_and_expire(ready: Machine, document: str, us
         expires = meant and "expire: false" not in document
         assert (shadow(ready, user) == HASH) is meant
         assert (ready.guest.field("/etc/shadow", user, 2) == "0") is expires
+
+
+@pytest.mark.parametrize(
+    ("module", "document", "place"),
+    [
+        ("set_passwords", "password: Cloud.1234", "password"),
+        ("set_passwords", "chpasswd: {list: 'root:Cloud.1234'}", "chpasswd.list[0]"),
+        (
+            "set_passwords",
+            "chpasswd: {users: [{name: root, password: Cloud.1234, type: text}]}",
+            "chpasswd.users[0]",
+        ),
+        ("set_passwords", "chpasswd: {users: [{name: root, type: RANDOM}]}", "chpasswd.users[0]"),
+        (
+            "users_groups",
+            "users: [{name: bob, plain_text_passwd: Cloud.1234}]",
+            "users[0].plain_text_passwd",
+        ),
+    ],
+)
+def test_plain_text_that_no_program_can_set_is_not_run(
+    ready: Machine, module: str, document: str, place: str
+) -> None:
+    host = Host(ready.guest.root)
+    report = ready.apply(module, document, host)
+
+    assert ("not run", place) in said(report)
+    assert "Cloud.1234" not in repr(report.entries)
+    # Nobody is told a made-up password that is nobody's.
+    assert host.not_run == []
 
 
 def test_the_old_list_is_taken_and_said(ready: Machine) -> None:
