@@ -178,7 +178,7 @@ class GuestSide:
         if row["state"] != "delivered":
             await self._changed(instance.id)
         ephemeral, text = self._key.seal(
-            sealed_text(row, given, max(1, int(row["expires"] - now))),
+            sealed_text(row, given, _left(row, now)),
             guest=guest["key"],
             associated=sealed.seal_associated(instance.id, boot, row["id"], nonce),
         )
@@ -270,6 +270,12 @@ def _link(key: ServerKey, guest: bytes) -> LinkKeys:
     except ValueError:
         # It was refused when it enrolled: the record was written by something else.
         raise _not_authenticated() from None
+
+
+def _left(row: sqlite3.Row, now: float) -> int:
+    """Return the seconds a request is good for; a clock that was set back gives it no more."""
+    whole = int(row["expires"] - row["asked"])
+    return max(1, min(int(row["expires"] - now), whole))
 
 
 def _is_due(row: sqlite3.Row, identity: bytes, boot: bytes) -> bool:
