@@ -39,15 +39,15 @@ def _entries(host: Host, outputs: bool) -> Iterator[tuple[str, bytes]]:
     about = f"linklocal-agent {VERSION}\npython {sys.version}\n{' '.join(system)}\n"
     yield "about.txt", about.encode()
     for path in (status.PATH, instance_data.PATH, journal.PATH, "/etc/os-release"):
-        content = host.read(path)
+        content = host.read_end(path, LONGEST)
         if content is not None:
-            yield path.lstrip("/"), content[-LONGEST:]
+            yield path.lstrip("/"), content
     yield "agent.yaml.txt", _settings(host)
     names = list(_below(host, STATE)) if host.kind(STATE) == "directory" else []
     yield "state.txt", "".join(f"{name}\n" for name in names).encode()
     for name in names if outputs else ():
         if name.endswith(OUTPUT) and host.kind(name) == "file":
-            yield name.lstrip("/"), (host.read(name) or b"")[-LONGEST:]
+            yield name.lstrip("/"), host.read_end(name, LONGEST) or b""
 
 
 def _settings(host: Host) -> bytes:

@@ -18,6 +18,10 @@ _STEP = _ROOT | os.O_NOFOLLOW
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINKS_AT_MOST = 40
+_LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 256 * 1024
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a file that are read at most, unless said otherwise."""
 # What stays with a name when its file is replaced. Capabilities and ACLs belong to the old content.
 _LABELS = ("security.selinux", "security.SMACK64")
 
@@ -90,11 +94,19 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read(self, path: str) -> bytes | None:
-        """Return the content of the file, None when there is none."""
+    def read(self, path: str, *, limit: int = LARGEST) -> bytes | None:
+        """Return the content of the file, None when there is none; OSError beyond *limit*."""
         try:
             with self.at(path) as (parent, name):
-                return read_at(parent, name)
+                return read_at(parent, name, limit)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read_end(self, path: str, most: int) -> bytes | None:
+        """Return the last *most* bytes of the file, None when there is none."""
+        try:
+            with self.at(path) as (parent, name):
+                return read_end_at(parent, name, most)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -156,7 +168,9 @@ class Files:
         if owner is None:
             owner = (0, 0) if old is None else (old.st_uid, old.st_gid)
         if old is not None:
-            before = _content(parent, name, needed=append)
+            # What has another size is another content, and may be of any size.
+            same_size = old.st_size == len(content)
+            before = _content(parent, name, needed=append) if append or same_size else None
             if append and before is not None:
                 content = before + content
             if before == content and stat.S_IMODE(old.st_mode) == mode and self._owned(old, owner):
@@ -321,11 +335,21 @@ class Files:
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return None
             raise
-        if os.geteuid() == 0:
-            owner = os.stat(name, dir_fd=parent, follow_symlinks=False).st_uid
-            if owner not in (0, os.stat(self.root).st_uid):
-                raise PermissionError(errno.EPERM, f"{name} is a link of uid {owner}, not followed")
-        return target
+        if os.geteuid() != 0:
+            return target
+        # The name may have become another link by now: one and the same is asked for both.
+        link = os.open(name, _LINK, dir_fd=parent)
+        try:
+            status = os.fstat(link)
+            if not stat.S_ISLNK(status.st_mode):
+                return None
+            if status.st_uid not in (0, os.stat(self.root).st_uid):
+                raise PermissionError(
+                    errno.EPERM, f"{name} is a link of uid {status.st_uid}, not followed"
+                )
+            return os.readlink("", dir_fd=link)
+        finally:
+            os.close(link)
 
     def _owned(self, status: os.stat_result, owner: Owner) -> bool:
         return os.geteuid() != 0 or (status.st_uid, status.st_gid) == owner
@@ -349,14 +373,50 @@ class Files:
             os.close(handle)
 
 
-def read_at(parent: int, name: str) -> bytes:
-    """Return the content of the regular file *name* in *parent*; no link is followed."""
+def read_at(parent: int, name: str, limit: int = LARGEST) -> bytes:
+    """Return the content of the regular file *name* in *parent*; no link is followed.
+
+    A file of more than *limit* bytes is refused: a sparse one costs its owner nothing.
+    """
+    file = _open(parent, name)
+    try:
+        # What it says of its size may be out of date, or 0 as in /proc.
+        large = os.fstat(file).st_size > limit
+        content = b"" if large else _up_to(file, limit + 1)
+        if large or len(content) > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes, the most that is read")
+        return content
+    finally:
+        os.close(file)
+
+
+def read_end_at(parent: int, name: str, most: int) -> bytes:
+    """Return the last *most* bytes of the regular file *name* in *parent*."""
+    file = _open(parent, name)
+    try:
+        os.lseek(file, max(0, os.fstat(file).st_size - most), os.SEEK_SET)
+        return _up_to(file, most)
+    finally:
+        os.close(file)
+
+
+def _open(parent: int, name: str) -> int:
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     # Looked at before it is opened: to open a device can already do something.
     if not stat.S_ISREG(status.st_mode):
         raise _irregular(status)
-    with open(os.open(name, _READ, dir_fd=parent), "rb") as file:
-        return file.read()
+    return os.open(name, _READ, dir_fd=parent)
+
+
+def _up_to(file: int, most: int) -> bytes:
+    pieces = []
+    while most > 0:
+        piece = os.read(file, min(most, _PIECE))
+        if not piece:
+            break
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def write_all(handle: int, content: bytes) -> None:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from .accounts import User
 from .files import Files, Owner, read_at
 
+LARGEST = 1024 * 1024
+"""Bytes of a file in a home that are read at most: its user may have made it of any size."""
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -32,7 +34,7 @@ def read(files: Files, user: User, path_below: str) -> bytes | None:
     directories, name = _split(path_below)
     try:
         with _below_home(files, user, directories, make=None) as parent:
-            return read_at(parent, name)
+            return read_at(parent, name, LARGEST)
     except FileNotFoundError:
         return None
 

@@ -19,7 +19,7 @@ from .accounts import Group as Group
 from .accounts import User as User
 from .commands import Completed as Completed
 from .errors import HostError
-from .files import Files, write_all
+from .files import LARGEST, Files, write_all
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -71,10 +71,18 @@ class Host:
 
     # --- look
 
-    def read(self, path: str) -> bytes | None:
-        """Return the content of *path*, or None when there is no such file."""
+    def read(self, path: str, *, limit: int = LARGEST) -> bytes | None:
+        """Return the content of *path*, or None when there is no such file.
+
+        HostError when it is larger than *limit* bytes.
+        """
         with _refusal(f"read {path}"):
-            return self._files.read(path)
+            return self._files.read(path, limit=limit)
+
+    def read_end(self, path: str, most: int) -> bytes | None:
+        """Return the last *most* bytes of *path*, or None when there is no such file."""
+        with _refusal(f"read {path}"):
+            return self._files.read_end(path, most)
 
     def kind(self, path: str, *, follow: bool = False) -> str | None:
         """Say what *path* is: file, directory, link, other; None when there is nothing."""

@@ -18,7 +18,7 @@ from .report import Report
 KEYS = {Stage.NETWORK: "init", Stage.CONFIG: "config", Stage.FINAL: "final"}
 EXPECTED = "expected such as '>> /var/log/output.log' or '| tee -a /var/log/output.log'"
 LONGEST = 16 * 1024 * 1024
-"""Bytes of one output that are passed on, the first."""
+"""Bytes of one output that are passed on, the last."""
 TIMEOUT = 30.0
 _TEE = re.compile(r"tee\s+(-a\s+)?(/[\w./@+-]+)")
 
@@ -52,7 +52,7 @@ class Outputs:
         if target is None or self._host.records:
             return
         try:
-            content = (self._host.read(path) or b"")[:LONGEST]
+            content = self._host.read_end(path, LONGEST) or b""
             if content:
                 self._pass_on(target, content)
         except HostError as error:

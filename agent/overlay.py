@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from .accounts import GSHADOW, SHADOW
-from .files import Files, Owner, parts
+from .files import LARGEST, Files, Owner, parts
 
 
 class _Node(NamedTuple):
@@ -61,12 +61,12 @@ class Overlay(Files):
         mode = kinds[type(node.content)] | node.mode
         return os.stat_result((mode, 0, 0, 1, *node.owner, size, 0, 0, 0))
 
-    def read(self, path: str) -> bytes | None:
-        """Return the content of the file, None when there is none."""
+    def read(self, path: str, *, limit: int = LARGEST) -> bytes | None:
+        """Return the content of the file, None when there is none; OSError beyond *limit*."""
         place = self._place(path, follow=True)
         if place not in self._nodes:
             try:
-                return super().read(place)
+                return super().read(place, limit=limit)
             except PermissionError:
                 # Whoever plans without being root has no passwords to look at, and plans on.
                 if place not in (SHADOW, GSHADOW):
@@ -78,6 +78,13 @@ class Overlay(Files):
         if not isinstance(node.content, bytes):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return node.content
+
+    def read_end(self, path: str, most: int) -> bytes | None:
+        """Return the last *most* bytes of the file, None when there is none."""
+        if self.holds(path):
+            content = self.read(path)
+            return None if content is None else content[max(0, len(content) - most) :]
+        return super().read_end(self._place(path, follow=True), most)
 
     def read_link(self, path: str) -> str | None:
         """Return where the link at *path* points, None when it is no link."""
@@ -112,7 +119,8 @@ class Overlay(Files):
         old = self.stat(place, follow=False)
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is not a regular file")
-        before = None if old is None else self._comparable(place)
+        comparable = old is not None and (append or old.st_size == len(content))
+        before = self._comparable(place) if comparable else None
         if append:
             content = (before or b"") + content
         if mode is None:

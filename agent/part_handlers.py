@@ -18,6 +18,7 @@ from .modules.base import Frequency, Marks
 from .report import Report
 from .scripts import status_text
 from .secret import Secret
+from .state import LARGEST
 from .user_data.parts import HANDLER, Part
 
 TIMEOUT = 300.0
@@ -71,7 +72,7 @@ def handle(
         failure = status_text(done.status) or "their process ended early"
     except HostError as error:
         failure = str(error)
-    lines = _lines(host.read(results) or b"")
+    lines = _lines(host.read(results, limit=LARGEST) or b"")
     host.remove(results)
     marks.ended(Frequency.INSTANCE, place.name)
     finished = any(line.get("finished") for line in lines)

@@ -19,6 +19,8 @@ from .user_data.parts import Part
 
 RUN = "/run/linklocal"
 HANDOVER = f"{RUN}/agent/instance.json"
+LARGEST = 512 * 1024 * 1024
+"""Bytes of what is handed over, or told by a part handler: user data several times over."""
 SECRETS = ("user_data", "vendor_data", "vendor_data2", "random_seed")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -134,7 +136,7 @@ class State:
 
     def handed_over(self) -> HandedOver | None:
         """Return what an earlier stage of this boot kept, None when there is nothing."""
-        content = self._host.read(HANDOVER)
+        content = self._host.read(HANDOVER, limit=LARGEST)
         if content is None:
             return None
         try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from agent.errors import HostError
 from agent.host import Host
+from agent.plan import Plan
 from agent.secret import Secret
 
 from . import small_root
@@ -65,6 +68,7 @@ def test_no_step_on_the_way_is_readable_by_others(root: Path) -> None:
     script = """
 import json, os, sys
 from agent.host import Host
+from agent.plan import Plan
 from agent.secret import Secret
 root, seen, looking = sys.argv[1], [], False
 def look(event, arguments):
@@ -245,6 +249,7 @@ def test_a_full_or_read_only_disk_leaves_the_old_file(
 import json, os, subprocess, sys
 from agent.errors import HostError
 from agent.host import Host
+from agent.plan import Plan
 root, remount = sys.argv[1:]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "small", root], check=True)
 os.mkdir(root + "/etc")
@@ -269,6 +274,7 @@ def test_a_file_that_is_a_mount_is_written_in_place(root: Path) -> None:
     script = """
 import os, subprocess, sys
 from agent.host import Host
+from agent.plan import Plan
 root = sys.argv[1]
 open(root + "/mounted", "w").write("from the container's manager")
 subprocess.run(["mount", "--bind", root + "/mounted", root + "/etc/motd"], check=True)
@@ -478,3 +484,68 @@ def test_remove_takes_files_links_and_empty_directories(host: Host, root: Path) 
     assert not (root / "etc/empty").exists()
     with pytest.raises(HostError, match="remove /etc/skel: Directory not empty"):
         host.remove("/etc/skel")
+
+
+# --- size
+
+
+def test_what_is_read_is_bounded(host: Host, root: Path) -> None:
+    (root / "etc/full").write_bytes(b"x" * 1000)
+    os.truncate(root / "etc/motd", 60 << 30)
+
+    assert host.read("/etc/full", limit=1000) == b"x" * 1000
+    with pytest.raises(HostError, match="read /etc/full: larger than 999 bytes"):
+        host.read("/etc/full", limit=999)
+    for reader in (host, Plan(host)):
+        with pytest.raises(HostError, match="read /etc/motd: larger than 16777216 bytes"):
+            reader.read("/etc/motd")
+        with pytest.raises(HostError, match="write /etc/motd: larger than 16777216 bytes"):
+            reader.write("/etc/motd", b"more", append=True)
+        reader.write("/etc/motd", b"instead")
+        assert reader.read("/etc/motd") == b"instead"
+        assert reader.read_end("/etc/motd", 4) == b"tead"
+        assert reader.read_end("/etc/motd", 400) == b"instead"
+        assert reader.read_end("/etc/nothing", 4) is None
+        os.truncate(root / "etc/motd", 60 << 30)
+
+
+def test_what_says_it_is_empty_is_read(host: Host) -> None:
+    assert (Host("/").read("/proc/self/status") or b"").startswith(b"Name:")
+    with pytest.raises(HostError, match="larger than 10 bytes"):
+        Host("/").read("/proc/self/status", limit=10)
+
+
+@as_root
+def test_a_link_that_changes_hands_is_never_followed_as_roots(host: Host, root: Path) -> None:
+    """What the link says and whose it is are asked of one and the same link."""
+    home = root / "home/mallory"
+    home.mkdir(exist_ok=True)
+    (home / "mine").symlink_to("/etc/shadow")
+    os.chown(home / "mine", 1500, 1500, follow_symlinks=False)
+    (home / "roots").symlink_to("/etc/passwd")
+    swap = (
+        "import ctypes, os\n"
+        "call = ctypes.CDLL(None).renameat2\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    call(-100, b'mine', -100, b'roots', 2)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", swap], cwd=home, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        read, refused = set(), 0
+        for _ in range(3000):
+            try:
+                read.add(host.read("/home/mallory/mine"))
+            except HostError:
+                refused += 1
+    finally:
+        child.kill()
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
+
+    # The one of root is followed, the other never, and both were met.
+    assert read == {(root / "etc/passwd").read_bytes()}
+    assert refused

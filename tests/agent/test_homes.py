@@ -195,3 +195,19 @@ def test_a_home_below_a_link_of_root_is_found(root: Path) -> None:
     Host(root).write_in_home("mallory", KEYS, b"key")
 
     assert (root / "var-home/mallory" / KEYS).read_bytes() == b"key"
+
+
+def test_a_file_of_any_size_costs_no_memory(root: Path) -> None:
+    (root / "home/mallory/.ssh").mkdir()
+    own(root / "home/mallory/.ssh")
+    path = root / "home/mallory" / KEYS
+    path.touch()
+    own(path)
+    os.truncate(path, 60 << 30)
+    host = Host(root)
+
+    with pytest.raises(HostError, match="authorized_keys: larger than 1048576 bytes"):
+        host.read_in_home("mallory", KEYS)
+    host.write_in_home("mallory", KEYS, b"key")
+
+    assert path.read_bytes() == b"key"
