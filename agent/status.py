@@ -20,8 +20,12 @@ Schema 1. Keys with nothing to say are left out of the inner records.
 `at` is in seconds from the start. An entry is {place, result, detail, status, seconds, output}:
 where in the user's document, one of report.RESULTS, what is wrong, a command's exit status, its
 time, the file with its output. A module's result is done, failed, or `ran before` for this
-instance. A boot failed when a stage or a module failed; it is degraded by everything that was
-refused, failed, or left out.
+instance.
+
+A boot is degraded when part of what was asked for was refused or not done: a part, a module, an
+item, a script. It failed when it could not go on, because a stage failed (a broken datasource,
+state that cannot be written, an error of the agent's own), or when nothing of the user data could
+be used, because every part of it was refused.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ from .report import BAD, Entry, Report
 
 PATH = "/run/linklocal/status.json"
 SCHEMA = 1
+OTHERS = ("vendor data", "kernel command line")
+"""How the places of parts begin that are not the user's."""
 ORDER = tuple(stage.value for stage in Stage)
 
 Record = dict[str, Any]
@@ -160,10 +166,9 @@ class Status:
 
     def _finish(self, failure: str) -> None:
         self.record["entries"] = self._entries()
-        failed = [row for row in self.record["modules"] if row["result"] == "failed"]
         bad = troubles(self.record)
         self.record["finished"] = round(self._clock(), 3)
-        self.record["status"] = "failed" if failure or failed else "done"
+        self.record["status"] = "failed" if failure or _nothing_usable(self.record) else "done"
         self.record["degraded"] = bool(bad)
         words = failure
         if not words and bad:
@@ -187,6 +192,12 @@ def troubles(record: Record) -> list[str]:
             detail = row.get("detail", "")
             lines.append(f"{row['place']}: {row['result']}{': ' if detail else ''}{detail}")
     return lines
+
+
+def _nothing_usable(record: Record) -> bool:
+    """Say whether there is user data, and every part of it was refused."""
+    own = [part for part in record["parts"] if not part["place"].startswith(OTHERS)]
+    return bool(own) and all(part["result"] == "refused" for part in own)
 
 
 def read(host: Host) -> Record | None:

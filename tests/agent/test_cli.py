@@ -79,8 +79,11 @@ def test_help_is_help(words: list[str]) -> None:
     ("user_data", "result", "plain", "strict"),
     [
         (MOTD, "status: done\n", 0, 0),
-        ("a letter", "status: done, degraded: part-001: refused: user data of no known", 0, 2),
-        ("#cloud-config\ntimezone: No/Where\n", "status: failed: timezone", 1, 1),
+        # Nothing of it could be used.
+        ("a letter", "status: failed: part-001: refused: user data of no known", 1, 1),
+        # Part of it was not done.
+        ("#cloud-config\ntimezone: No/Where\n", "status: done, degraded: timezone", 0, 2),
+        (SCRIPT, "status: done, degraded: part-001: not run", 0, 2),
     ],
 )
 def test_the_status_says_how_the_boot_went(
