@@ -70,6 +70,17 @@ def find_shadow_field(shadow: bytes, name: str) -> Optional[Secret]:
     return None if fields is None else Secret(fields[1].encode("utf-8", "surrogateescape"))
 
 
+def number(text: str) -> Optional[int]:
+    """Return *text* as the number of a user or group, None when it is none.
+
+    The last of 32 bits means "as it is" to the system, and would leave a file with root.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        return None
+    value = int(text)
+    return value if value < 2**32 - 1 else None
+
+
 def home_mode(login_defs: Mapping[str, str]) -> int:
     """Return the mode of new homes by login.defs."""
     for key, given in (("HOME_MODE", 0), ("UMASK", 0o777)):
@@ -107,7 +118,7 @@ def check_account(account: Account) -> None:
             f"add user {account.name}: shell is not an absolute path: {account.shell!r}"
         )
     for group in (account.primary_group, *account.groups):
-        if group is not None and not group.isdigit():
+        if group is not None and number(group) is None:
             check_name("group", group)
 
 
@@ -150,7 +161,7 @@ class Tables:
     def group(self, name: str) -> Optional[Group]:
         """Return the group of that name, or of that number when there is no such name."""
         fields = _find(self._tables[GROUP], name, 4)
-        if fields is None and name.isdigit():
+        if fields is None and number(name) is not None:
             same = [f for f in self._tables[GROUP] if len(f) == 4 and f[2] == name]
             fields = same[0] if same else None
         return None if fields is None else _group(fields)
@@ -199,7 +210,7 @@ class Tables:
         self._tables[PASSWD].append(line)
         expires = "" if account.expiredate is None else str(_days(name, account.expiredate))
         inactive = account.inactive if account.inactive is not None else ""
-        if inactive and not inactive.lstrip("-").isdigit():
+        if inactive and not (inactive.isascii() and inactive.lstrip("-").isdigit()):
             raise HostError(f"add user {name}: inactive: expected days, got {inactive!r}")
         ages = [login_defs.get(f"PASS_{word}", "") for word in ("MIN_DAYS", "MAX_DAYS", "WARN_AGE")]
         if account.system:
@@ -259,8 +270,9 @@ class Tables:
         wanted = account.primary_group
         if wanted is None and not account.create_user_group:
             wanted = defaults.get("GROUP", "100")
-            if self.group(wanted) is None and wanted.isdigit():
-                return int(wanted)
+            gid = number(wanted)
+            if self.group(wanted) is None and gid is not None:
+                return gid
         if wanted is not None:
             group = self.group(wanted)
             if group is None:
@@ -273,7 +285,8 @@ class Tables:
         return self.add_group(name, same, account.system, login_defs)
 
     def _numbers(self, path: str) -> set[int]:
-        return {int(f[2]) for f in self._tables[path] if len(f) > 3 and f[2].isdigit()}
+        found = (number(fields[2]) for fields in self._tables[path] if len(fields) > 3)
+        return {each for each in found if each is not None}
 
 
 def _lines(text: bytes) -> list[list[str]]:
@@ -290,15 +303,15 @@ def _find(lines: Sequence[list[str]], name: str, length: int) -> Optional[list[s
 
 def _user(fields: list[str]) -> Optional[User]:
     name, _, uid, gid, gecos, home, shell = fields[:7]
-    if not (uid.isdigit() and gid.isdigit()):
+    numbers = number(uid), number(gid)
+    if numbers[0] is None or numbers[1] is None:
         return None
-    return User(name, int(uid), int(gid), gecos, home, shell)
+    return User(name, numbers[0], numbers[1], gecos, home, shell)
 
 
 def _group(fields: list[str]) -> Optional[Group]:
-    if not fields[2].isdigit():
-        return None
-    return Group(fields[0], int(fields[2]), tuple(_members(fields[3])))
+    gid = number(fields[2])
+    return None if gid is None else Group(fields[0], gid, tuple(_members(fields[3])))
 
 
 def _members(field: str) -> list[str]:
@@ -325,7 +338,8 @@ def _number(
     login_defs: Mapping[str, str], key: str, for_system: int, for_people: int, system: bool
 ) -> int:
     text = login_defs.get(key, "")
-    return int(text) if text.isdigit() else (for_system if system else for_people)
+    found = number(text)
+    return found if found is not None else (for_system if system else for_people)
 
 
 def _days(name: str, date: str) -> int:

@@ -367,7 +367,7 @@ class Host:
         if not groups:
             return
         for group in groups:
-            if not group.isdigit():
+            if accounts.number(group) is None:
                 accounts.check_name("group", group)
         if self._has("usermod"):
             argv = ["usermod", "--append", "--groups", ",".join(groups), user]
@@ -432,15 +432,16 @@ class Host:
         # These two are everywhere, also where no file says so yet.
         name, group_name = ("0" if word == "root" else word for word in (name, group_name))
         user = self.user(name)
-        if user is None and not name.isdigit():
+        uid = accounts.number(name) if user is None else user.uid
+        if uid is None:
             raise HostError(f"owner {owner!r}: no such user: {name!r}")
-        uid = int(name) if user is None else user.uid
         if not group_name:
             return uid, uid if user is None else user.gid
         group = self.group(group_name)
-        if group is None and not group_name.isdigit():
+        gid = accounts.number(group_name) if group is None else group.gid
+        if gid is None:
             raise HostError(f"owner {owner!r}: no such group: {group_name!r}")
-        return uid, int(group_name) if group is None else group.gid
+        return uid, gid
 
     def _known(self, name: str) -> User:
         user = self.user(name)

@@ -148,6 +148,7 @@ def test_append_puts_it_behind(host: Host, root: Path) -> None:
         ("root:shadow", (0, 42)),
         ("12:34", (12, 34)),
         ("12", (12, 12)),
+        ("4294967294:0", (4294967294, 0)),
     ],
 )
 def test_owners_are_those_of_the_guest(
@@ -167,6 +168,13 @@ def test_owners_are_those_of_the_guest(
         ("root:nogroup-here", "no such group: 'nogroup-here'"),
         ("mallory:www-data", "no such group: 'www-data'"),
         ("", "no such user: ''"),
+        ("4294967295", "no such user: '4294967295'"),
+        ("4294967296:0", "no such user: '4294967296'"),
+        ("0:4294967295", "no such group: '4294967295'"),
+        ("0:99999999999999999999", "no such group"),
+        ("\u0661\u0662:0", "no such user"),
+        ("0:\u00b2", "no such group"),
+        ("-1:0", "no such user"),
     ],
 )
 def test_an_unknown_owner_is_refused_and_nothing_written(
