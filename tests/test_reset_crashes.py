@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from agent.reset_password.steps import POINTS
+from agent.reset_password.steps import POINTS, STEPS, Step
 from metadata_server.reset.hashing import hash_password
 from metadata_server.secret import Secret
 
@@ -271,7 +271,9 @@ async def test_a_hundred_random_crashes_undo_nothing(machine: Machine, tmp_path:
             async with machine.daemon(server.guest_url, wait_ready=False):
                 done = await server.call("GET", f"/{asked['id']}?wait=60")
                 await settled(machine)
-            assert (done["state"], done["code"]) == ("applied", None), f"crash {number}, seed {seed}"
+            assert (done["state"], done["code"]) == ("applied", None), (
+                f"crash {number}, seed {seed}"
+            )
             assert machine.shadow["root"][0] == given, f"crash {number}, seed {seed}"
         told = [entry["id"] for entry in entries(machine)]
     finally:
@@ -279,3 +281,22 @@ async def test_a_hundred_random_crashes_undo_nothing(machine: Machine, tmp_path:
 
     # Each was begun once, in the order it was asked.
     assert told == ids
+
+
+def test_every_point_and_step_has_its_place_in_the_documentation() -> None:
+    page = (REPOSITORY / "docs/reset-protocol.md").read_text()
+
+    for point, words in POINTS.items():
+        assert f"| `{point}` | {words} | " in page
+    for name, step in STEPS.items():
+        refused = "; ".join(
+            [*_statuses(step), ("else " if step.when else "") + step.refused],
+        )
+        assert f"| {name} | {step.does} | {step.then} | {refused} |" in page
+
+
+def _statuses(step: Step) -> list[str]:
+    places: dict[str, list[str]] = {}
+    for status, where in step.when:
+        places.setdefault(where, []).append(str(status))
+    return [f"{', '.join(statuses)}: {where}" for where, statuses in places.items()]

@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, get_args
@@ -143,9 +143,10 @@ class ResetEngine:
         closed = self._at_rest.close(hash, request_id, instance.id, user)
         now = self._clock()
 
-        def change(state: sqlite3.Connection) -> None:
-            expire_due(state, now=now, instance_id=instance.id)
-            for old in active(state, instance.id):
+        def change(state: sqlite3.Connection) -> tuple[list[str], list[str]]:
+            expired = expire_due(state, now=now, instance_id=instance.id)
+            superseded = active(state, instance.id)
+            for old in superseded:
                 if old["state"] == "delivered" and not replace:
                     raise Conflict(
                         f"reset {old['id']} was delivered and is not acknowledged yet; "
@@ -182,8 +183,13 @@ class ResetEngine:
                 " ORDER BY asked DESC, rowid DESC LIMIT ?)",
                 (instance.id, instance.id, KEPT),
             )
+            return expired, [old["id"] for old in superseded]
 
-        await self._write(change, instance.id)
+        expired, superseded = await self._store.write(change)
+        self._tell("expired", expired)
+        self._tell("superseded", superseded)
+        # What was only added leaves no trace of a hash that is over.
+        await self._changed(instance.id, ended=bool(expired or superseded))
         self.counts["asked"] += 1
         log.info("reset %s: asked for user %r of instance %s", request_id, user, instance.id)
         return self._known(request_id)
@@ -282,6 +288,7 @@ class ResetEngine:
         now = self._clock()
 
         def change(state: sqlite3.Connection) -> None:
+            # A conflict below takes this back too, and the sweep does it again.
             expire_due(state, now=now, instance_id=found.instance)
             row = state.execute(
                 "SELECT * FROM reset_requests WHERE id = ?", (request_id,)
@@ -296,12 +303,16 @@ class ResetEngine:
                     (found.instance, request_id),
                 )
 
-        await self._write(change, found.instance)
+        await self._store.write(change)
+        self._tell("confirmed" if event == "confirm" else "cancelled", [request_id])
+        await self._changed(found.instance, ended=True)
         return self._known(request_id)
 
-    async def _write(self, change: Callable[[sqlite3.Connection], None], instance_id: str) -> None:
-        await self._store.write(change)
-        await self._changed(instance_id, ended=True)
+    def _tell(self, what: str, ids: Sequence[str]) -> None:
+        """Count what became of requests, and say it in the journal."""
+        for request_id in ids:
+            self.counts[what] += 1
+            log.info("reset %s: %s", request_id, what)
 
     async def _changed(self, instance_id: str, *, ended: bool = False) -> None:
         """Wake whoever waits for *instance_id*; leave no trace of hashes when some were cleared."""
@@ -344,7 +355,8 @@ class ResetEngine:
         try:
             for row in rows:
                 instance_id = row["instance"]
-                await self._store.write(partial(expire_due, now=now, instance_id=instance_id))
+                change = partial(expire_due, now=now, instance_id=instance_id)
+                self._tell("expired", await self._store.write(change))
                 await self._changed(instance_id, ended=True)
         finally:
             self._arm()

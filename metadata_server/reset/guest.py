@@ -157,8 +157,10 @@ class GuestSide:
         if not due:
             return None
 
+        expired: list[str] = []
+
         def change(state: sqlite3.Connection) -> tuple[sqlite3.Row, Secret] | None:
-            expire_due(state, now=now, instance_id=instance.id)
+            expired.extend(expire_due(state, now=now, instance_id=instance.id))
             for row in active(state, instance.id):
                 if not _is_due(row, guest["identity"], boot):
                     continue
@@ -172,6 +174,11 @@ class GuestSide:
             return None
 
         found = await self._store.write(change)
+        for request_id in expired:
+            self._counts["expired"] += 1
+            log.info("reset %s: expired", request_id)
+        if expired:
+            await self._changed(instance.id, ended=True)
         if found is None:
             return None
         row, given = found

@@ -211,11 +211,12 @@ def move(
     return target
 
 
-def expire_due(state: sqlite3.Connection, *, now: float, instance_id: str) -> None:
-    """End the requests of an instance whose time is over."""
-    for row in active(state, instance_id):
-        if row["expires"] <= now:
-            move(state, row, "expire", now)
+def expire_due(state: sqlite3.Connection, *, now: float, instance_id: str) -> list[str]:
+    """End the requests of an instance whose time is over, and return their ids."""
+    over = [row for row in active(state, instance_id) if row["expires"] <= now]
+    for row in over:
+        move(state, row, "expire", now)
+    return [row["id"] for row in over]
 
 
 def identity_changed(
