@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import count
 from typing import Final, NamedTuple
@@ -67,7 +67,12 @@ class Catalog:
         self._revisions: Iterator[int] = count(1)
         self._by_id: dict[str, tuple[Instance, int]] = {}
         self._by_origin: dict[tuple[str | None, str | None], Instance] = {}
+        self._watching: list[Callable[[Sequence[Instance], Collection[str]], None]] = []
         self.replace_base(instances)
+
+    def watch(self, changed: Callable[[Sequence[Instance], Collection[str]], None]) -> None:
+        """Call *changed* after each change, with the instances that are new and the ids gone."""
+        self._watching.append(changed)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -121,7 +126,11 @@ class Catalog:
                     )
         if problems:
             raise ConfigError(*problems)
-        self._by_id, self._by_origin = by_id, by_origin
+        old_ids, self._by_id, self._by_origin = self._by_id, by_id, by_origin
+        if self._watching:
+            known = set(map(id, old_ids.values()))
+            put = [each[0] for each in by_id.values() if id(each) not in known]
+            self._tell(put, old_ids.keys() - by_id.keys())
 
     def change(self, put: Sequence[Instance] = (), drop: Collection[str] = ()) -> None:
         """Know *put* in the place of what has their ids, and forget those whose id is in *drop*.
@@ -152,3 +161,9 @@ class Catalog:
         for instance in put:
             self._by_id[instance.id] = (instance, next(self._revisions))
         self._by_origin.update(claimed)
+        self._tell(put, drop)
+
+    def _tell(self, put: Sequence[Instance], drop: Collection[str]) -> None:
+        if put or drop:
+            for changed in self._watching:
+                changed(put, drop)

@@ -150,8 +150,8 @@ def _run(
 ) -> int:
     # Nothing that this process writes is for others, whoever writes it.
     os.umask(0o077)
-    _raise_file_limit()
-    loop = _new_loop()
+    raise_file_limit()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(_serve(config, arguments, given))
@@ -232,8 +232,6 @@ def _announce(server: Server, directory: Path | None, arguments: argparse.Namesp
     if not server.config.instances:
         log.warning("no instance is configured: every guest gets 404")
     _warn(server.config)
-    if server.config.workers > 1:
-        log.warning("workers: %d asked for, this version serves with one", server.config.workers)
     notify.ready(_status(server))
 
 
@@ -260,7 +258,7 @@ def _start_logging(config: ServerConfig) -> None:
     )
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:
@@ -269,7 +267,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Allow as many connections as the host lets this process have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

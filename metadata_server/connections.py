@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import web
 
+from .channel import pass_connection
 from .metrics import Counters
+from .paths import RESET, read_path
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Quick = Callable[[str, str, Mapping[str, str]], "bytes | None"]
@@ -36,6 +39,8 @@ class Patience(NamedTuple):
 AHEAD_LIMIT: Final = 256 * 1024
 """Bytes that a guest may send before what it sent first has been begun with."""
 PLAIN_LIMIT: Final = 4096
+WRITERS: Final = b"/reset-password/"
+"""In the targets of requests that only the writer of several processes can answer."""
 RESERVED_FILES: Final = 256
 """Files that are not connections of guests: the state, operators, commands."""
 MOST: Final = 65536
@@ -141,6 +146,10 @@ class Connection(asyncio.Protocol):
             answer = self._server.plain(self.address, data)
             if answer is not None:
                 self.transport.write(answer)
+                return
+            if self._server.passed_on(self.transport, data):
+                # Closed here, open there.
+                self.transport.abort()
                 return
             self._quick = False
             self._single = data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1
@@ -304,17 +313,20 @@ class GuestServer(web.Server):
         request: Callable[..., web.BaseRequest],
         counters: Counters,
         number: int,
+        passing: socket.socket | None,
         **settings: Any,
     ) -> None:
         """Answer with *handler*; *quick* is asked first, unless it is None.
 
-        *number* is the listener's among those that *counters* counts for.
+        *number* is the listener's among those that *counters* counts for. Connections for the
+        writer of several processes go through *passing*.
         """
         # Idle connections are the registry's.
         super().__init__(handler, request_factory=request, keepalive_timeout=1e6, **settings)
         self.registry = registry
         self.counters = counters
         self.number = number
+        self._passing = passing
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
         self._answer = quick
@@ -327,6 +339,17 @@ class GuestServer(web.Server):
             return None
         found = read_plain(data)
         return self._answer(address, *found) if found is not None else None
+
+    def passed_on(self, transport: asyncio.Transport, data: bytes) -> bool:
+        """Give the connection to the writer when the request that *data* begins is the writer's."""
+        if self._passing is None or WRITERS not in data[:PLAIN_LIMIT]:
+            return False
+        target = data.split(b" ", 2)[1:2]
+        names = read_path(target[0].decode("latin-1")) if target else None
+        if not names or names[: len(RESET)] != RESET:
+            return False
+        handle = transport.get_extra_info("socket").fileno()
+        return pass_connection(self._passing, self.number, handle, data)
 
     def handler(self) -> asyncio.Protocol:
         """Return a protocol of aiohttp's, for one connection."""

@@ -38,10 +38,18 @@ class Events:
         self._now = now
         self._revisions = count(1)
         self._known: dict[str, _Known] = {}
+        self._watching: list[Callable[[str, Notices], None]] = []
         self.born = int(store.read("SELECT at FROM birth")[0]["at"])
         """When this state was made: before that it knew no instance."""
         for row in store.read("SELECT * FROM notices"):
             self.take(row["instance_id"], load(row["document"]))
+
+    def watch(self, told: Callable[[str, Notices], None]) -> None:
+        """Call *told* with what an instance is told, each time that changes."""
+        self._watching.append(told)
+
+    def all(self) -> tuple[tuple[str, Notices], ...]:
+        return tuple((instance_id, known.notices) for instance_id, known in self._known.items())
 
     def of(self, instance_id: str) -> Notices:
         """Return what is told to an instance now."""
@@ -74,6 +82,8 @@ class Events:
     def take(self, instance_id: str, notices: Notices) -> None:
         """Serve *notices* from now on, which are on the disk already."""
         self._known[instance_id] = _Known(notices, next(self._revisions), notices.good_until())
+        for told in self._watching:
+            told(instance_id, notices)
 
     def forget(self, state: sqlite3.Connection, instance_id: str) -> None:
         """Forget all about an instance within the transaction that removes it."""

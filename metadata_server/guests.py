@@ -91,12 +91,14 @@ class Guests:
         vendor_data: DynamicData | None = None,
         registry: Registry | None = None,
         counters: Counters | None = None,
+        catch_up: Callable[[], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Serve what *catalog* knows; *store* was made with the mailbox's schema.
 
         *launched* tells when an instance was made, in seconds since 1970. *rate* is the most
-        requests a second of one instance.
+        requests a second of one instance. *catch_up* is called before each request, to know all
+        that was known elsewhere before it.
         """
         self._catalog = catalog
         self._tokens = tokens
@@ -110,6 +112,7 @@ class Guests:
         self._rates = Rates(rate) if rate is not None else None
         self._registry = Registry() if registry is None else registry
         self._counters = Counters(("guests",)) if counters is None else counters
+        self._catch_up = catch_up
         self._mailbox = Mailbox(store)
         self._access_key = store.key("access-keys")
         self._issuer = Issuer(now=now)
@@ -122,10 +125,12 @@ class Guests:
         *,
         number: int = 0,
         access_log: logging.Logger | None = None,
-    ) -> web.Server:
+        passing: socket.socket | None = None,
+    ) -> GuestServer:
         """Return the server of one listener, *interface* being the one that it is bound to.
 
-        *number* is its place among the listeners that the counters know.
+        *number* is its place among the listeners that the counters know; *passing* leads to the
+        writer when this is one of its workers.
         """
         return GuestServer(
             partial(self, interface=interface, number=number),
@@ -135,6 +140,7 @@ class Guests:
             partial(_request, self._registry),
             self._counters,
             number,
+            passing,
             access_log=access_log,
             access_log_class=AccessLogger,
             logger=_http_log(),
@@ -192,6 +198,8 @@ class Guests:
 
         What is refused, or asked for the first time, goes the long way, which has the last word.
         """
+        if self._catch_up is not None:
+            self._catch_up()
         if self._proxy is not None and self._proxy.trusts(address):
             return None
         instance = self._catalog.at(address, interface)
@@ -220,6 +228,8 @@ class Guests:
         return start(found.status, int(time.time())) + found.rest
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
+        if self._catch_up is not None:
+            self._catch_up()
         headers = request.headers
         caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)

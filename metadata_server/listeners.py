@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -36,11 +36,15 @@ def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
 
 
 def bind_all(
-    listens: Sequence[Listen | UnixListen], given: Sequence[socket.socket] = ()
+    listens: Sequence[Listen | UnixListen],
+    given: Sequence[socket.socket] = (),
+    *,
+    shared: Collection[Listen] = (),
 ) -> list[socket.socket]:
     """Return a socket bound to each of *listens*, or raise ConfigError for all that failed.
 
-    A socket that is *given*, bound to the same address already, is used in its place.
+    A socket that is *given*, bound to the same address already, is used in its place. Those of
+    *shared* can have siblings.
     """
     sockets: list[socket.socket] = []
     problems: list[str] = []
@@ -54,7 +58,7 @@ def bind_all(
             elif isinstance(listen, UnixListen):
                 sockets.append(_bind_unix(listen))
             else:
-                sockets.append(_bind(listen))
+                sockets.append(_bind(listen, shared=listen in shared))
         except OSError as error:
             problems.append(f"listen {listen}: {_advice(listen, error)}")
     problems += [
@@ -97,11 +101,43 @@ def url_of(sock: socket.socket, scheme: str = "http") -> str:
     return f"{scheme}://{host}" if port == default else f"{scheme}://{host}:{port}"
 
 
-def _bind(listen: Listen) -> socket.socket:
+def siblings(sock: socket.socket, number: int) -> list[socket.socket]:
+    """Return *number* more sockets at the address of *sock*, each with a queue of its own.
+
+    One that was not bound to have siblings shares its queue instead.
+    """
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        return [sock.dup() for _ in range(number)]
+    found = []
+    for _ in range(number):
+        made = socket.socket(sock.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        found.append(made)
+        for level, option in _SAME:
+            if sock.family == socket.AF_INET6 or level == socket.SOL_SOCKET:
+                made.setsockopt(level, option, sock.getsockopt(level, option))
+        device = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+        if device:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+        made.bind(sock.getsockname())
+    return found
+
+
+_SAME: Final = (
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR),
+    (socket.SOL_SOCKET, socket.SO_REUSEPORT),
+    (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
+)
+
+
+def _bind(listen: Listen, *, shared: bool = False) -> socket.socket:
+    if shared and listen.port:
+        # Sockets that may share an address would share it with another server, too.
+        _bind(listen).close()
     family = socket.AF_INET if listen.host.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         scope = 0
         if listen.interface is not None:
             scope = socket.if_nametoindex(listen.interface)

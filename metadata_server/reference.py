@@ -54,13 +54,16 @@ A request with `X-Forwarded-For` gets no token.
 
 ## Who asks
 
-The address that a request comes from, or the interface, says whose it is. A proxy in `proxy.trusted`
-says it with a signature instead, an HMAC-SHA256 in hexadecimal under the shared secret:
+The address that a request comes from, or the interface, says whose it is. A proxy of
+`proxy.trusted` says it with a signature instead, an HMAC-SHA256 in hexadecimal under the shared
+secret:
 
 | Headers | What is signed | The instance |
 |---|---|---|
-| `X-Instance-ID`, `X-Instance-ID-Signature`, `X-Tenant-ID` | the instance's id | that one, when it is the tenant's |
-| `X-Metadata-Provider`, `X-Metadata-Provider-Signature`, `X-Forwarded-For` | the provider's name | the one with the first address forwarded for |
+| `X-Instance-ID`, `X-Instance-ID-Signature`, `X-Tenant-ID` | the instance's id \
+| that one, when it is the tenant's |
+| `X-Metadata-Provider`, `X-Metadata-Provider-Signature`, `X-Forwarded-For` \
+| the provider's name | the one with the first address forwarded for |
 
 From anybody else these headers mean nothing.
 

@@ -10,8 +10,9 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from . import events, mailbox, overlay
 from .catalog import Catalog, normalised
+from .channel import Setup
 from .config import ServerConfig, Tls
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
@@ -33,7 +35,7 @@ from .events import Events
 from .guests import Guests
 from .identify import Proxy
 from .identity import Identity
-from .listeners import bind_all, url_of
+from .listeners import bind_all, siblings, url_of
 from .mailbox import Mailbox
 from .metrics import Counters, Metrics
 from .overlay import Overlay
@@ -42,6 +44,7 @@ from .reset.engine import ResetEngine
 from .store import Store
 from .tokens import Tokens
 from .vendor_data import DynamicData
+from .workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ _AT_START: Final = (
     "log",
 )
 # aiohttp 3.9 moved the patience from the sites to their runner.
-_PATIENCE: Final[dict[str, Any]] = (
+PATIENCE_SETTINGS: Final[dict[str, Any]] = (
     {"shutdown_timeout": PATIENCE}
     if "shutdown_timeout" in inspect.signature(web.BaseRunner).parameters
     else {}
@@ -137,7 +140,11 @@ async def running(
     """
     check_listen(str(config.control.listen), tls=config.tls is not None)
     async with AsyncExitStack() as stack:
-        sockets = bind_all([*config.listen, config.control.listen], given)
+        sockets = bind_all(
+            [*config.listen, config.control.listen],
+            given,
+            shared=config.listen if config.workers > 1 else (),
+        )
         for sock in sockets:
             stack.callback(sock.close)
         if config.state is not None:
@@ -162,16 +169,14 @@ async def running(
         server.control_tokens.replace({server.token, *tokens})
         server.access_keys.replace(config.control.access_keys_file)
         counters = Counters([str(listen) for listen in config.listen])
-        more = identity_calls(identity)
-        if config.metrics:
-            more += metrics_calls(Metrics([counters], lambda: len(catalog)))
+        launched = partial(_launched, changes, notices)
         guests = Guests(
             catalog,
             Tokens(store.key("tokens")),
             store,
             engine,
             notices,
-            launched=lambda instance_id: _launched(changes, notices, instance_id),
+            launched=launched,
             hosts=config.hosts,
             proxy=_proxy(config),
             rate=config.limits.rate,
@@ -179,12 +184,19 @@ async def running(
             vendor_data=DynamicData(config.vendordata_dynamic),
         )
         access_log = logging.getLogger("linklocal.access") if config.log.access else None
-        guest_sides = [
-            web.ServerRunner(
-                guests.server(listen.interface, number=number, access_log=access_log), **_PATIENCE
-            )
+        guest_servers = [
+            guests.server(listen.interface, number=number, access_log=access_log)
             for number, listen in enumerate(config.listen)
         ]
+        guest_sides = [web.ServerRunner(each, **PATIENCE_SETTINGS) for each in guest_servers]
+        workers = None
+        if config.workers > 1:
+            setup = partial(_setup, config, store, catalog, notices, launched)
+            workers = Workers(config.workers, setup, catalog, notices, launched, guest_servers)
+        more = identity_calls(identity)
+        if config.metrics:
+            every = [counters, *(workers.counters if workers else ())]
+            more += metrics_calls(Metrics(every, lambda: len(catalog)))
         control_side = web.AppRunner(
             make_control_app(
                 catalog,
@@ -198,22 +210,30 @@ async def running(
             ),
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
-            **_PATIENCE,
+            **PATIENCE_SETTINGS,
         )
         tls = _tls(config.tls)
         stack.push_async_callback(_end, engine, [*guest_sides, control_side])
         *guest_sockets, control_socket = sockets
-        for runner, sock in zip(guest_sides, guest_sockets, strict=True):
-            await _listen(runner, sock, None)
-        await _listen(control_side, control_socket, tls)
+        if workers is not None:
+            for runner in guest_sides:
+                await runner.setup()
+            stack.push_async_callback(workers.stop)
+            await workers.start(_dealt(guest_sockets, config.workers, stack))
+        else:
+            for runner, sock in zip(guest_sides, guest_sockets, strict=True):
+                await listen_on(runner, sock, None)
+        await listen_on(control_side, control_socket, tls)
         server.guest_urls = tuple(url_of(sock) for sock in guest_sockets)
         server.control_url = url_of(control_socket, "https" if tls else "http")
         yield server
 
 
-async def _listen(runner: web.BaseRunner, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+async def listen_on(
+    runner: web.BaseRunner, sock: socket.socket, tls: ssl.SSLContext | None
+) -> None:
     await runner.setup()
-    patience: dict[str, Any] = {} if _PATIENCE else {"shutdown_timeout": PATIENCE}
+    patience: dict[str, Any] = {} if PATIENCE_SETTINGS else {"shutdown_timeout": PATIENCE}
     await web.SockSite(runner, sock, ssl_context=tls, backlog=BACKLOG, **patience).start()
 
 
@@ -221,6 +241,42 @@ async def _end(engine: ResetEngine, runners: Sequence[web.BaseRunner]) -> None:
     """Finish what is under way: long polls at once, other requests with patience."""
     engine.drain()
     await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+def _dealt(
+    sockets: Sequence[socket.socket], workers: int, stack: AsyncExitStack
+) -> list[list[socket.socket]]:
+    """Return for each worker its own socket of every listener."""
+    rows = [[sock, *siblings(sock, workers - 1)] for sock in sockets]
+    for row in rows:
+        for sock in row[1:]:
+            stack.callback(sock.close)
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _setup(
+    config: ServerConfig,
+    store: Store,
+    catalog: Catalog,
+    notices: Events,
+    launched: Callable[[str], int],
+    version: int,
+) -> Setup:
+    """Return what a worker that starts now has to know."""
+    return Setup(
+        directory=str(store.directory),
+        interfaces=tuple(listen.interface for listen in config.listen),
+        listeners=tuple(str(listen) for listen in config.listen),
+        hosts=config.hosts,
+        proxy=_proxy(config),
+        rate=config.limits.rate,
+        vendor_data=dict(config.vendordata_dynamic),
+        access_log=config.log.access,
+        level=logging.getLogger().level,
+        instances=tuple((each, launched(each.id)) for each in catalog.all()),
+        notices=notices.all(),
+        seen=version,
+    )
 
 
 def _launched(changes: Overlay, notices: Events, instance_id: str) -> int:

@@ -1,0 +1,156 @@
+"""One of several processes that answer guests: `python -m metadata_server.worker`, started by ours.
+
+It knows what the writer tells it, and nothing that is older than the request it answers: before
+each one it reads what the shared version says has been sent. Sealed resets are the writer's; their
+connections are passed on as they are. When the writer has gone, a worker goes, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import mmap
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from . import channel
+from .catalog import Catalog
+from .cli import new_loop, raise_file_limit
+from .errors import ServiceUnavailable
+from .events import Events
+from .guests import Guests
+from .instance import Instance
+from .metrics import Counters
+from .server import PATIENCE_SETTINGS, listen_on
+from .store import Store
+from .tokens import Tokens
+from .vendor_data import DynamicData
+
+log = logging.getLogger(__name__)
+
+BEHIND_SECONDS: Final = 10.0
+
+
+class _Elsewhere:
+    """In the place of the resets: for the few requests whose connection could not be passed on."""
+
+    async def handle(
+        self, request: web.BaseRequest, instance: Instance, rest: str
+    ) -> web.StreamResponse:
+        raise ServiceUnavailable("Expected this request at the beginning of a connection.")
+
+
+class Worker:
+    def __init__(
+        self, writer: socket.socket, passing: socket.socket, shared: mmap.mmap, number: int
+    ) -> None:
+        """Talk to the *writer*; *number* is this worker's place in the *shared* memory."""
+        self._writer = writer
+        self._passing = passing
+        self._stop = asyncio.Event()
+        self._version = memoryview(shared)[: channel.VERSION.size].cast("Q")
+        setup = channel.receive(writer)
+        if not isinstance(setup, channel.Setup):
+            raise SystemExit(1)
+        self.setup = setup
+        self._seen = setup.seen
+        size = Counters.size(setup.listeners)
+        start = channel.VERSION.size + number * size
+        self._store = Store(Path(setup.directory))
+        self._catalog = Catalog([instance for instance, _ in setup.instances])
+        self._launched = {instance.id: launched for instance, launched in setup.instances}
+        self._events = Events(self._store)
+        for instance_id, notices in setup.notices:
+            self._events.take(instance_id, notices)
+        self._guests = Guests(
+            self._catalog,
+            Tokens(self._store.key("tokens")),
+            self._store,
+            _Elsewhere(),
+            self._events,
+            launched=self._launched.get,
+            hosts=setup.hosts,
+            proxy=setup.proxy,
+            rate=setup.rate,
+            counters=Counters(setup.listeners, memoryview(shared)[start : start + size]),
+            vendor_data=DynamicData(setup.vendor_data),
+            catch_up=self._catch_up,
+        )
+
+    async def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Answer guests at *sockets* until the writer says stop, or is not there any more."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        # These are meant for the writer, who tells.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: None)
+        access_log = logging.getLogger("linklocal.access") if self.setup.access_log else None
+        runners = [
+            web.ServerRunner(
+                self._guests.server(
+                    interface, number=number, access_log=access_log, passing=self._passing
+                ),
+                **PATIENCE_SETTINGS,
+            )
+            for number, interface in enumerate(self.setup.interfaces)
+        ]
+        for runner, sock in zip(runners, sockets, strict=True):
+            await listen_on(runner, sock, None)
+        loop.add_reader(self._writer.fileno(), self._read)
+        self._writer.settimeout(BEHIND_SECONDS)
+        self._writer.send(b"r")
+        await self._stop.wait()
+        loop.remove_reader(self._writer.fileno())
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        self._store.close()
+
+    def _catch_up(self) -> None:
+        while self._version[0] != self._seen and not self._stop.is_set():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            message = channel.receive(self._writer)
+        except OSError:
+            message = None
+        if message is None:
+            # Without the writer nobody can say what is true.
+            log.error("the writer has gone")
+            os._exit(1)
+        self._seen += 1
+        if isinstance(message, channel.Changed):
+            self._launched.update((instance.id, launched) for instance, launched in message.put)
+            self._catalog.change([instance for instance, _ in message.put], message.drop)
+        else:
+            self._events.take(message.instance_id, message.notices)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve over file handles that the writer has opened, and names in *arguments*."""
+    writer, passing, shared, number, *handles = (int(each) for each in arguments)
+    os.umask(0o077)
+    raise_file_limit()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    memory = mmap.mmap(shared, 0)
+    worker = Worker(socket.socket(fileno=writer), socket.socket(fileno=passing), memory, number)
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        level=worker.setup.level,
+        format=f"{stamp}%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(worker.serve([socket.socket(fileno=each) for each in handles]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
