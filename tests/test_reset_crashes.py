@@ -271,10 +271,9 @@ async def test_a_hundred_random_crashes_undo_nothing(machine: Machine, tmp_path:
             async with machine.daemon(server.guest_url, wait_ready=False):
                 done = await server.call("GET", f"/{asked['id']}?wait=60")
                 await settled(machine)
-            assert (done["state"], done["code"]) == ("applied", None), (
-                f"crash {number}, seed {seed}"
-            )
-            assert machine.shadow["root"][0] == given, f"crash {number}, seed {seed}"
+            what = f"crash {number}, seed {seed}"
+            assert (done["state"], done["code"]) == ("applied", None), what
+            assert machine.shadow["root"][0] == given, what
         told = [entry["id"] for entry in entries(machine)]
     finally:
         await server.kill()
