@@ -79,11 +79,13 @@ def apply(
     users: Collection[str],
     elapsed: Callable[[], float],
     reached: Callable[[str], None] = lambda point: None,
+    instance: str = "",
 ) -> Outcome:
     """Apply *order* at most once, whatever happened before, and keep what became of it.
 
     *users* are those whose password may be reset; *elapsed* gives the seconds since the poll was
-    sent, by the clock that also runs while the machine sleeps. *reached* is told each of POINTS.
+    sent, by the clock that also runs while the machine sleeps. *reached* is told each of POINTS,
+    and *instance* is kept with it.
     """
     entry = resets.get(order.id)
     if entry is not None and entry.result:
@@ -91,7 +93,9 @@ def apply(
             # The server forgot that it knows, restored from a backup perhaps.
             resets.put(entry._replace(acknowledged=False))
         return Outcome(entry.result, entry.code)
-    begun = entry or Entry(order.id, "", user=order.user, at=int(time.time()))
+    # What is no name at all is not kept: it may be as long as the server likes.
+    user = order.user if _USER.fullmatch(order.user) else ""
+    begun = entry or Entry(order.id, "", user=user, at=int(time.time()), instance=instance)
     begun = begun._replace(restart=order.restart)
     try:
         outcome = _apply(order, machine, resets, users, elapsed, entry, begun, reached)

@@ -18,6 +18,7 @@ from .instance_id import find_instance
 from .keys import (
     STATUS,
     Resets,
+    keep_identity,
     load_boot,
     load_identity,
     pin_server,
@@ -122,7 +123,7 @@ class Daemon:
             while True:
                 try:
                     done, step = step, self._steps[step]()
-                    if done == "poll" and not self._resets.unacknowledged():
+                    if done == "poll" and not self._resets.unacknowledged(self._instance):
                         pause, last = 0.0, ""
                 except (Unanswered, ProtocolError, Refused) as error:
                     status = error.status if isinstance(error, Refused) else None
@@ -155,20 +156,25 @@ class Daemon:
 
     def _enrol(self) -> str:
         """Put this boot's key on record under this guest's identity."""
-        if not self._instance:
-            self._instance = find_instance(self._exchange, self._places.machine.root)
-        identity = self._known_identity()
+        # Asked each time: whoever answered before may not have been the service.
+        instance = find_instance(self._exchange, self._places.machine.root)
         body = json.dumps(protocol.challenge_request()).encode()
         challenge = protocol.read_challenge(self._ask("challenge", "POST", body))
         self._check_server(challenge.server)
         self._reached("challenged")
+        identity = self._identity_of(instance)
+        link = Link(instance, self._boot, challenge.server)
         message = protocol.enrol(identity, self._instance, self._boot, challenge, self._schemes)
-        self._ask("key", "PUT", json.dumps(message).encode(), self._proof(challenge), low_port=True)
+        enrolled = self._ask(
+            "key", "PUT", json.dumps(message).encode(), self._proof(challenge), low_port=True
+        )
+        link.check_enrolled(enrolled, identity.public, challenge.nonce)
         self._reached("enrolled")
+        keep_identity(self._places.state, instance)
         if pinned_server(self._places.state) is None:
             pin_server(self._places.state, challenge.server)
             self._reached("pinned")
-        self._link = Link(self._instance, self._boot, challenge.server)
+        self._link = link
         self._say(f"enrolled instance {self._instance}")
         self._show(state="enrolled")
         return "acknowledge"
@@ -176,7 +182,7 @@ class Daemon:
     def _acknowledge(self) -> str:
         """Tell the server what became of resets until it proves that it knows."""
         link = self._linked()
-        for entry in self._resets.unacknowledged():
+        for entry in self._resets.unacknowledged(link.instance):
             message = json.dumps(link.result(entry.id, entry.result, entry.code)).encode()
             recorded = link.read_recorded(self._ask("result", "POST", message), entry.id)
             self._reached("told")
@@ -197,7 +203,7 @@ class Daemon:
         link = self._linked()
         nonce = os.urandom(protocol.NONCE_SIZE)
         # At the start of a boot what waits is applied before anybody can log in.
-        waits = self._ready and not self._resets.unacknowledged()
+        waits = self._ready and not self._resets.unacknowledged(link.instance)
         wait = WAIT if waits else 0
         began, sent = time.monotonic(), _boot_clock()
         reply = self._exchange("GET", link.poll(nonce, wait), seconds=wait + 10.0)
@@ -224,6 +230,7 @@ class Daemon:
             self._settings.users,
             lambda: _boot_clock() - sent,
             self._reached,
+            link.instance,
         )
         return "acknowledge"
 
@@ -271,12 +278,12 @@ class Daemon:
 
     # What the steps need
 
-    def _known_identity(self) -> Identity:
-        if self._identity is None:
-            self._identity, made = load_identity(self._places.state, self._instance)
+    def _identity_of(self, instance: str) -> Identity:
+        if self._identity is None or self._instance != instance:
+            self._instance = instance
+            self._identity, made = load_identity(self._places.state, instance)
             if made:
                 self._reached("identity-kept")
-                self._resets.give_up()
                 self._announce()
         return self._identity
 

@@ -1,9 +1,10 @@
 """What makes this guest itself to the server: identity, boot key, the server's key, past resets."""
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ..errors import HostError
@@ -18,8 +19,11 @@ IDENTITY, SERVER, RESETS = "identity.json", "server.json", "resets.json"
 BOOT, STATUS, LOCK = "resetd-boot.json", "resetd.json", "resetd.lock"
 
 RESETS_KEPT = 512
+IDENTITIES_KEPT = 4
+"""Identities that a server proved to have enrolled; and as many again that none has yet."""
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_IDENTITY_NAME = re.compile(r"identity(?:-[0-9a-f]{32})?\.json")
 
 
 class Entry(NamedTuple):
@@ -36,6 +40,8 @@ class Entry(NamedTuple):
     """Seconds since 1970 by the guest's own clock; for people, decides nothing."""
     restart: bool = False
     """The machine is to restart once the server has the result."""
+    instance: str = ""
+    """Whose reset it is: on the disk of a copied machine there are those of the other one, too."""
 
 
 def read_server_key(text: str) -> bytes:
@@ -48,14 +54,64 @@ def read_server_key(text: str) -> bytes:
 def load_identity(state: PrivateDirectory, instance: str) -> tuple[Identity, bool]:
     """Return the identity kept for *instance* and whether it had to be made.
 
-    One of another instance is replaced: this disk was copied, and the copy is another guest.
+    Those of other instances stay: anybody in between may have named *instance*.
     """
-    kept = _load(state, IDENTITY)
-    if kept is not None and kept.get("instance") == instance:
-        return Identity(_secret(state, IDENTITY, kept, "identity")), False
+    kept = _identities(state)
+    for name, raw in kept.items():
+        if raw.get("instance") == instance:
+            return Identity(_secret(state, name, raw, "identity")), False
+    # Whoever names one instance after another drives out nothing but what was so named last.
+    _drop(state, [name for name in kept if not _is_proven(kept[name])][IDENTITIES_KEPT - 1 :])
     private = os.urandom(KEY_SIZE)
-    _save(state, IDENTITY, {"instance": instance, "identity": private.hex()})
+    name = f"identity-{hashlib.sha256(instance.encode()).hexdigest()[:32]}.json"
+    _save(
+        state,
+        name if IDENTITY in kept else IDENTITY,
+        {
+            "instance": instance,
+            "identity": private.hex(),
+            "proven": False,
+            "number": _next_number(kept),
+        },
+    )
     return Identity(Secret(private)), True
+
+
+def keep_identity(state: PrivateDirectory, instance: str) -> None:
+    """Know that the server enrolled *instance*: only such identities outlast more of them."""
+    kept = _identities(state)
+    for name, raw in kept.items():
+        if raw.get("instance") == instance and not _is_proven(raw):
+            proven = [each for each in kept if _is_proven(kept[each])]
+            _save(state, name, {**raw, "proven": True, "number": _next_number(kept)})
+            _drop(state, proven[: max(0, len(proven) + 1 - IDENTITIES_KEPT)])
+
+
+def _identities(state: PrivateDirectory) -> Mapping[str, Mapping[str, Any]]:
+    """Return what is kept of identities by file name, the oldest first."""
+    found = {}
+    for name in state.names():
+        if _IDENTITY_NAME.fullmatch(name):
+            found[name] = _load(state, name) or {}
+    return dict(sorted(found.items(), key=lambda item: _number(item[1])))
+
+
+def _is_proven(raw: Mapping[str, Any]) -> bool:
+    return raw.get("proven") is not False
+
+
+def _number(raw: Mapping[str, Any]) -> int:
+    number = raw.get("number")
+    return number if isinstance(number, int) else 0
+
+
+def _next_number(kept: Mapping[str, Mapping[str, Any]]) -> int:
+    return 1 + max(map(_number, kept.values()), default=0)
+
+
+def _drop(state: PrivateDirectory, names: Sequence[str]) -> None:
+    for name in names:
+        state.remove(name)
 
 
 def load_boot(run: PrivateDirectory) -> Boot:
@@ -105,14 +161,16 @@ class Resets:
         entries = [each._asdict() for each in self._entries.values()]
         _save(self._state, RESETS, {"resets": entries})
 
-    def unacknowledged(self) -> tuple[Entry, ...]:
-        """Return the resets with a result that the server has not confirmed yet."""
-        return tuple(e for e in self._entries.values() if e.result and not e.acknowledged)
+    def unacknowledged(self, instance: str) -> tuple[Entry, ...]:
+        """Return the resets of *instance* with a result that the server has not confirmed yet.
 
-    def give_up(self) -> None:
-        """Let go of what another instance, whose disk this was, still had to acknowledge."""
-        for entry in self.unacknowledged():
-            self.put(entry._replace(acknowledged=True))
+        Those of another instance are kept for it, and are not told to a server of this one.
+        """
+        return tuple(
+            each
+            for each in self._entries.values()
+            if each.result and not each.acknowledged and each.instance in ("", instance)
+        )
 
     def newest(self) -> Optional[Entry]:
         return next(reversed(self._entries.values()), None)

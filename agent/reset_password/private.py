@@ -54,6 +54,16 @@ class PrivateDirectory:
                 raise HostError(f"{self.path}/{name}: expected a file of root's with mode 0600")
             return file.read()
 
+    def names(self) -> tuple[str, ...]:
+        """Return the sorted names in the directory."""
+        return tuple(sorted(os.listdir(self.handle)))
+
+    def remove(self, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=self.handle)
+        except OSError as error:
+            raise HostError(f"{self.path}/{name}: {error.strerror}") from error
+
     def write(self, name: str, content: bytes) -> None:
         """Replace *name* in one step and return when the disk has it."""
         draft = f".{name}.new"

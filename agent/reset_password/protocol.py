@@ -161,6 +161,13 @@ class Link:
             ) from None
         return _read_order(text, envelope.id)
 
+    def check_enrolled(self, body: bytes, identity: bytes, nonce: bytes) -> None:
+        """Raise ProtocolError unless the server that has S says that it enrolled *identity*."""
+        shown = _bytes(_object(body), "mac", MAC_SIZE)
+        message = pack(b"enrolled", self.instance.encode(), self.boot.boot, identity, nonce)
+        if not hmac.compare_digest(hmac.digest(self._ack, message, "sha256"), shown):
+            raise ProtocolError("key: the answer is not by the server")
+
     def result(self, request_id: str, result: str, code: str) -> Mapping[str, Any]:
         """Return the acknowledgement of a reset."""
         mac = self._result_mac(b"result", request_id, result, code)
@@ -178,8 +185,11 @@ class Link:
         raw = _object(body)
         result, code = raw.get("result"), raw.get("code")
         shown = _bytes(raw, "mac", MAC_SIZE)
-        if not isinstance(result, str) or not isinstance(code, str):
-            raise ProtocolError("result: expected result and code")
+        # Before anything is made of them: nothing proves yet by whom they are.
+        if not (isinstance(result, str) and isinstance(code, str)) or not (
+            _WORD.fullmatch(result) and _WORD.fullmatch(code)
+        ):
+            raise ProtocolError("result: expected result and code in lower-case letters")
         mac = self._result_mac(b"recorded", request_id, result, code)
         if not hmac.compare_digest(mac, shown):
             raise ProtocolError("result: the answer is not by the server")

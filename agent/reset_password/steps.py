@@ -25,9 +25,9 @@ STEPS = {
 }
 
 POINTS = {
+    "challenged": "the server's challenge is here, its key is the one that is known",
     "identity-kept": "the identity is on the disk, and nobody else knows it yet",
-    "challenged": "the server's challenge is here, its key is checked",
-    "enrolled": "the server has the boot key; its own key is not pinned yet",
+    "enrolled": "the server has the boot key and proved its own, which is not pinned yet",
     "pinned": "the server's key is on the disk",
     "received": "the order is open; nothing is written",
     "marked": "the mark with the digest of the old field is on the disk",

@@ -130,7 +130,14 @@ class Enrolments:
         self._counts["enrolled"] += 1
         log.info("instance %s: %s enrolled", instance.id, mark)
         await self._changed(instance.id)
-        return answer({"suite": sealed.SUITE, "identity": mark})
+        proof = sealed.enrolled_mac(
+            self._key.link(asked.key),
+            instance=instance.id,
+            boot=asked.boot,
+            identity=asked.identity,
+            nonce=asked.nonce,
+        )
+        return answer({"suite": sealed.SUITE, "identity": mark, "mac": proof.hex()})
 
     def _checked(self, asked: Enrolling, instance: Instance, address: str) -> bytes:
         """Return what was signed, or refuse; whose the identity is remains to be seen."""

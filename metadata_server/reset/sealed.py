@@ -174,6 +174,13 @@ def token_proof(token: bytes, message: bytes) -> bytes:
     return hmac.digest(hashlib.sha256(token).digest(), message, "sha256")
 
 
+def enrolled_mac(
+    keys: LinkKeys, *, instance: str, boot: bytes, identity: bytes, nonce: bytes
+) -> bytes:
+    """Return the proof to a guest that whoever enrolled it has the server's key."""
+    return mac(keys.ack, b"enrolled", instance.encode(), boot, identity, nonce)
+
+
 def poll_mac(keys: LinkKeys, boot: bytes, nonce: bytes) -> bytes:
     return mac(keys.auth, b"fetch", boot, nonce)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.reset_password.client import Reply, Unanswered
+from agent.reset_password.instance_id import find_instance
 from agent.reset_password.protocol import (
     Boot,
     Challenge,
@@ -174,12 +177,30 @@ def test_the_record_of_an_acknowledgement_is_believed_with_its_mac_only() -> Non
             reader.read_recorded(answer(mac=mac.hex()), RESULT["id"])
 
 
+def test_who_enrolled_this_guest_is_believed_with_its_mac_only() -> None:
+    identity, nonce = raw(KEYS["identity"]), raw(VECTORS["challenge"]["nonce"])
+    good = {"v": 1, "suite": VECTORS["suite"], "mac": ENROL["enrolled_mac"]}
+
+    link().check_enrolled(json.dumps(good).encode(), identity, nonce)
+    for mac in bent(raw(ENROL["enrolled_mac"])):
+        with pytest.raises(ProtocolError):
+            link().check_enrolled(json.dumps({**good, "mac": mac.hex()}).encode(), identity, nonce)
+    for said in ((identity, bytes(32)), (bytes(32), nonce)):
+        with pytest.raises(ProtocolError):
+            link().check_enrolled(json.dumps(good).encode(), *said)
+    with pytest.raises(ProtocolError):
+        link("another").check_enrolled(json.dumps(good).encode(), identity, nonce)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"result": "applied"},
         {"code": ""},
         {"code": None},
+        {"code": "\ud800"},
+        {"result": "\udfff"},
+        {"result": "a" * 41},
         {"mac": RESULT["mac"]},
         {"mac": RESULT["recorded_mac"].upper()},
         {"mac": 7},
@@ -227,3 +248,41 @@ def test_what_is_no_message_is_refused_with_words(body: bytes) -> None:
 )
 def test_a_refusal_is_known_by_a_plain_code(body: bytes, code: str) -> None:
     assert read_refusal(body) == code
+
+
+SHAPES = (
+    b"",
+    b"\xff\xfe{",
+    b"[" * 60_000,
+    b'{"v":1,"a":' + b'{"a":' * 12_000,
+    b'{"v":1,"%s":' + b"9" * 60_000 + b"}",
+    b'{"v":1,"%s":"\\ud800"}',
+    b'{"v":1,"%s":NaN}',
+    b'{"v":1,"%s":1e999}',
+    b'{"v":1,"%s":[[],{}]}',
+    b'{"v":1,"%s":"' + "\N{FULLWIDTH DIGIT ONE}".encode() * 32 + b'"}',
+    b'"%s"',
+)
+FIELDS = ("v", "nonce", "server", "id", "e", "sealed", "result", "code", "mac", "error", "uuid")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whatever_the_answer_it_is_refused_as_the_daemon_expects(shape: bytes) -> None:
+    """With every other field as it should be, so that each reader is reached."""
+    good = json.loads(answer(nonce="00" * 32, server=KEYS["server"], e="00" * 32, sealed="00"))
+    for field in FIELDS:
+        body = shape.replace(b"%s", field.encode())
+        if body.startswith(b'{"v":1,"' + field.encode()) and body.endswith(b"}"):
+            rest = json.dumps({key: value for key, value in good.items() if key != field})
+            body = body[:-1] + b"," + rest[1:].encode()
+        readers: tuple[Callable[[bytes], object], ...] = (
+            read_challenge,
+            read_envelope,
+            lambda body: link().read_recorded(body, RESULT["id"]),
+            lambda body: link().check_enrolled(body, bytes(32), bytes(32)),
+            lambda body: find_instance(lambda *_, **__: Reply(200, body), "/nowhere"),
+            read_refusal,
+        )
+        for read in readers:
+            with contextlib.suppress(ProtocolError, Unanswered):
+                read(body)

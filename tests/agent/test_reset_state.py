@@ -15,9 +15,11 @@ import pytest
 from agent.errors import ConfigError, HostError
 from agent.reset_password.apply import Outcome, apply, scheme_of, schemes
 from agent.reset_password.keys import (
+    IDENTITIES_KEPT,
     RESETS_KEPT,
     Entry,
     Resets,
+    keep_identity,
     load_boot,
     load_identity,
     pin_server,
@@ -46,11 +48,47 @@ def test_an_identity_stays_until_the_instance_is_another(state: PrivateDirectory
     first, made = load_identity(state, "one")
     again, made_again = load_identity(state, "one")
     other, made_other = load_identity(state, "two")
-    back, _ = load_identity(state, "one")
+    back, made_back = load_identity(state, "one")
 
-    assert (made, made_again, made_other) == (True, False, True)
-    assert first.public == again.public
-    assert len({first.public, other.public, back.public}) == 3
+    assert (made, made_again, made_other, made_back) == (True, False, True, False)
+    assert first.public == again.public == back.public != other.public
+
+
+def test_whoever_names_many_instances_drives_out_no_identity_that_was_enrolled(
+    state: PrivateDirectory,
+) -> None:
+    enrolled = {}
+    for name in ("a", "b", "c", "d"):
+        enrolled[name] = load_identity(state, name)[0].public
+        keep_identity(state, name)
+    waiting = load_identity(state, "waiting")[0].public
+
+    for number in range(20):
+        load_identity(state, f"invented {number}")
+
+    assert len(state.names()) == 2 * IDENTITIES_KEPT
+    assert load_identity(state, "waiting")[0].public == waiting
+    for name, public in enrolled.items():
+        assert load_identity(state, name)[0].public == public
+
+
+def test_of_the_identities_that_were_enrolled_the_oldest_goes(state: PrivateDirectory) -> None:
+    for number in range(IDENTITIES_KEPT + 2):
+        load_identity(state, str(number))
+        keep_identity(state, str(number))
+
+    assert len(state.names()) == IDENTITIES_KEPT
+    assert [load_identity(state, str(number))[1] for number in (5, 2, 0)] == [False, False, True]
+
+
+def test_an_identity_of_before_there_could_be_several_counts_as_enrolled(
+    state: PrivateDirectory,
+) -> None:
+    state.write("identity.json", json.dumps({"instance": "i", "identity": "07" * 32}).encode())
+    for number in range(20):
+        load_identity(state, f"invented {number}")
+
+    assert not load_identity(state, "i")[1]
 
 
 def test_a_boot_key_stays_until_the_boot_is_over(tmp_path: Path) -> None:
@@ -174,7 +212,24 @@ def test_resets_are_kept_over_a_restart_and_bounded(state: PrivateDirectory) -> 
     assert again.get("0") is None
     assert again.get("last") == Entry("last", "digest")
     assert again.newest() == Entry("last", "digest")
-    assert again.unacknowledged() == ()
+    assert again.unacknowledged("one") == ()
+
+
+def test_a_result_waits_for_the_server_of_its_own_instance(state: PrivateDirectory) -> None:
+    resets = Resets(state)
+    resets.put(Entry("1", "", "applied", instance="one"))
+    resets.put(Entry("2", "", "applied"))
+
+    assert [each.id for each in resets.unacknowledged("one")] == ["1", "2"]
+    assert [each.id for each in resets.unacknowledged("two")] == ["2"]
+
+
+def test_a_name_that_is_none_is_not_kept(accounts: Accounts, state: PrivateDirectory) -> None:
+    applied(accounts, state, order(user="\ud800" * 10_000))
+
+    kept = Resets(state).get("id")
+    assert kept is not None
+    assert (kept.user, kept.code) == ("", "user-not-allowed")
 
 
 @pytest.mark.parametrize("text", ["x", "[]", "{}", '{"resets": [{}]}', '{"resets": [{"x": 1}]}'])
@@ -336,7 +391,7 @@ def test_a_confirmed_reset_that_comes_again_is_acknowledged_again_and_not_applie
 
     assert applied(accounts, state, order()) == Outcome("applied")
     assert accounts.field == OLD
-    assert [entry.id for entry in Resets(state).unacknowledged()] == ["id"]
+    assert [entry.id for entry in Resets(state).unacknowledged("one")] == ["id"]
 
 
 def test_this_machines_schemes_are_told() -> None:

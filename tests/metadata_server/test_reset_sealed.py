@@ -56,6 +56,14 @@ def test_the_enrolment_of_the_vectors_is_signed_by_its_identity() -> None:
         bent = bytearray(message)
         bent[place] ^= 1
         assert not sealed.signed(bytes(bent), raw(ENROL["sig"]), raw(KEYS["identity"]))
+    proof = sealed.enrolled_mac(
+        LINK,
+        instance=INSTANCE,
+        boot=raw(KEYS["boot"]),
+        identity=raw(KEYS["identity"]),
+        nonce=raw(CHALLENGE["nonce"]),
+    )
+    assert proof == raw(ENROL["enrolled_mac"])
     other = Ed25519PrivateKey.generate()
     assert not sealed.signed(message, other.sign(message), raw(KEYS["identity"]))
 
