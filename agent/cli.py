@@ -170,7 +170,10 @@ def validate(options: argparse.Namespace) -> int:
 
     answers = []
     for path in options.files:
-        for entry in check(_content(path)):
+        entries = check(_content(path))
+        if not entries and not options.json:
+            print(f"{path}: no mistakes")
+        for entry in entries:
             answers.append({"file": path, **entry._asdict()})
             if not options.json:
                 print(f"{path}: {entry.place}: {entry.result}: {entry.detail}")

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from .errors import AgentError
+from .host import Host
+from .instance import InstanceData
 from .modules import NAMES, load_module
+from .modules.base import Context, Module
+from .plan import Plan
 from .report import Entry, Report
 from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
-from .user_data.gather import Source, gather
+from .user_data.gather import Gathered, Source, gather
+
+OS_RELEASE = "ID=debian\n"
+PASSWD = "root:x:0:0:root:/root:/bin/sh\n"
+DEFAULT_USER = "debian"
 
 
 def validate(content: bytes) -> tuple[Entry, ...]:
@@ -21,11 +33,55 @@ def validate(content: bytes) -> tuple[Entry, ...]:
             report.add(place, part.result, part.detail)
     for key, words in unknown_keys(gathered.config):
         report.warning(key, words)
-    for name in NAMES:
-        if name.always or wanted(name, gathered.config):
-            try:
-                load_section(load_module(name.name), gathered.config, report)
-            except AgentError as error:
-                report.refused(name.name, str(error))
+    with TemporaryDirectory() as root:
+        machine = _machine(root)
+        for name in NAMES:
+            if name.always or wanted(name, gathered.config):
+                _check(load_module(name.name), gathered, machine, report)
     # Two modules may read the same keys.
     return tuple(dict.fromkeys(report.entries))
+
+
+class _Machine(Plan):
+    """What it would run is only recorded, so it may run anything; it knows no other machine."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.runs = True
+
+    def resolves(self, name: str) -> bool:
+        """Say no: a check asks no network."""
+        return False
+
+
+def _machine(root: str) -> Plan:
+    """Return a machine in memory on which nothing happens: a Debian with next to nothing on it."""
+    etc = Path(root, "etc")
+    etc.mkdir()
+    (etc / "os-release").write_text(OS_RELEASE)
+    (etc / "passwd").write_text(PASSWD)
+    return _Machine(Host(root))
+
+
+def _check(module: Module, gathered: Gathered, machine: Plan, report: Report) -> None:
+    """Have *module* read its section as a boot would, and say what is wrong with the document."""
+    try:
+        section = load_section(module, gathered.config, report)
+    except AgentError as error:
+        report.refused(module.name, str(error))
+        return
+    own = Report()
+    context = Context(
+        host=machine,
+        instance=InstanceData("file", "i-0", None, (), Secret(b"")),
+        report=own,
+        config=gathered.config,
+        default_user=DEFAULT_USER,
+        scripts="/var/lib/linklocal/agent/instances/i-0/scripts",
+    )
+    # What this machine lacks says nothing of the document.
+    with suppress(AgentError):
+        module.apply(section, context)
+    for entry in own.entries:
+        if entry.result == "refused" or entry.detail.startswith(("unknown key", "deprecated")):
+            report.entries.append(entry)

@@ -22,6 +22,8 @@ def read_command(raw: object) -> Command:
         if not any("\0" in word for word in words):
             return words
     hint = "; put a line with ': ' in quotes" if isinstance(raw, dict) else ""
+    if isinstance(raw, bool):
+        hint = "; YAML takes true, false, yes, no, on and off for that: put the command in quotes"
     raise ValueError(f"expected a command line or a list of words, got {kind(raw)}{hint}")
 
 

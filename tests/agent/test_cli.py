@@ -183,8 +183,8 @@ def test_a_plan_tells_effects_in_order(serve: Serve, guest_root: DirectoryGuest)
 @pytest.mark.parametrize(
     ("user_data", "lines", "code"),
     [
-        (MOTD, [], 0),
-        (SCRIPT, [], 0),
+        (MOTD, ["no mistakes"], 0),
+        (SCRIPT, ["no mistakes"], 0),
         ("", ["user data: notice: empty"], 0),
         ("a letter", ["part-001: refused: user data of no known type"], 1),
         ("#cloud-config\nruncmds: [ls]\n", ["runcmds: warning: unknown key, nearest is 'run"], 1),
@@ -211,6 +211,63 @@ def test_user_data_is_checked_without_a_machine(
     for line, start in zip(told, lines):
         assert line.startswith(f"{path}: {start}")
     assert "hunter2" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "place"),
+    [
+        ("users: [{name: max, sudoo: x}]", "users[0].sudoo: warning: unknown key"),
+        ("users: [{name: 'a b'}]", "users[0].name: refused: expected"),
+        (
+            "users: [{name: a, ssh_authorized_keys: [x]}]",
+            "users[0].ssh_authorized_keys[0]: refused",
+        ),
+        ("ssh_authorized_keys: [x]", "ssh_authorized_keys[0]: refused: expected a public key"),
+        (
+            "chpasswd: {users: [{name: a, password: hunter2}]}",
+            "chpasswd.users[0].password: refused",
+        ),
+        (
+            "runcmd: [false]",
+            "runcmd[0]: refused: expected a command line or a list of words, got a",
+        ),
+        ("runcmd: [[a, {b: c}]]", "runcmd[0]: refused"),
+        ("bootcmd: no", "bootcmd: refused: expected a list of commands"),
+        ("write_files: [{path: /x, encoding: b64, content: '%'}]", "write_files /x: refused"),
+        ("mounts: [[vdb]]", "mounts[0]: refused"),
+    ],
+)
+def test_what_a_boot_would_refuse_is_refused_beforehand(
+    tmp_path: Path, section: str, place: str
+) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(f"#cloud-config\n{section}\n")
+
+    done = agent("validate", path)
+
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"{path}: {place}")
+    assert "hunter2" not in done.stdout + done.stderr
+    assert done.returncode == 1
+
+
+def test_a_good_file_has_its_word(tmp_path: Path) -> None:
+    path = tmp_path / "user-data"
+    path.write_text(
+        "#cloud-config\nhostname: a\nusers: [default]\npackages: [vim]\nntp: {}\nruncmd: [ls]\n"
+        "ssh_pwauth: true\napt: {primary: [{arches: [default], search: [http://no.where/]}]}\n"
+    )
+
+    done = agent("validate", path)
+
+    assert (done.returncode, done.stdout) == (0, f"{path}: no mistakes\n")
+
+
+def test_a_truth_value_among_commands_is_told_from_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "user-data"
+    path.write_text("#cloud-config\nruncmd:\n- false\n")
+
+    assert "put the command in quotes" in agent("validate", path).stdout
 
 
 def test_a_file_that_is_not_there_is_said() -> None:
