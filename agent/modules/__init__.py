@@ -119,6 +119,7 @@ NAMES = (
         ),
         always=True,
     ),
+    Name("post_password", Stage.FINAL, ("post_password",)),
     Name("phone_home", Stage.FINAL, ("phone_home",)),
     Name("final_message", Stage.FINAL, ("final_message",), always=True),
     Name("power_state", Stage.FINAL, ("power_state",)),

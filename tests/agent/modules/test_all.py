@@ -38,6 +38,7 @@ apt:
     "apk_repos": "apk_repos: {alpine_repo: {version: v3.20}}",
     "console_keys": "authkey_hash: sha512",
     "phone_home": "phone_home: {url: 'http://127.0.0.1:9/'}",
+    "post_password": "post_password: {user: root}",
     "power_state": "power_state: {mode: reboot}",
     "bootcmd": "bootcmd: ['echo hello', [touch, /tmp/x]]",
     "write_files": "write_files: [{path: /etc/a/b, content: hello, permissions: '0600'}]",
