@@ -20,14 +20,17 @@ APPLIED, REJECTED, FAILED = "applied", "rejected", "failed"
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
-# crypt(5): prefix, salt, and the exact length of the digest in crypt's own base64.
+# crypt(5): prefix, salt, and the exact length of the digest in crypt's own base64. The work is
+# bounded, for whoever tries to log in has the machine do it: 5,000,000 rounds, bcrypt's cost 16,
+# 128 MiB for yescrypt (2^15 blocks of 32 times 128 bytes), in the parameters crypt(3) makes.
+_ROUNDS = r"(?:rounds=(?:[1-9][0-9]{3,5}|[1-4][0-9]{6}|5000000)\$)?"
 _GRAMMAR = tuple(
-    (scheme, re.compile(pattern.replace("A", "[./0-9A-Za-z]").encode("ascii")))
+    (scheme, re.compile(pattern.replace("@", "[./0-9A-Za-z]").encode("ascii")))
     for scheme, pattern in (
-        ("sha512", r"\$6\$(?:rounds=[1-9][0-9]{3,8}\$)?A{1,16}\$A{86}"),
-        ("sha256", r"\$5\$(?:rounds=[1-9][0-9]{3,8}\$)?A{1,16}\$A{43}"),
-        ("yescrypt", r"\$y\$A{1,32}\$A{1,86}\$A{43}"),
-        ("bcrypt", r"\$2b\$(?:0[4-9]|[12][0-9]|3[01])\$A{53}"),
+        ("sha512", r"\$6\$" + _ROUNDS + r"@{1,16}\$@{86}"),
+        ("sha256", r"\$5\$" + _ROUNDS + r"@{1,16}\$@{43}"),
+        ("yescrypt", r"\$y\$j[7-9A-C][5T]\$@{1,86}\$@{43}"),
+        ("bcrypt", r"\$2b\$(?:0[4-9]|1[0-6])\$@{53}"),
     )
 )
 

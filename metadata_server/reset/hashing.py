@@ -20,17 +20,17 @@ Scheme = Literal["sha512", "sha256", "yescrypt", "bcrypt"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 
 _ALPHABET = rb"[./0-9A-Za-z]"
-_ROUNDS = rb"(?:rounds=[1-9][0-9]{3,8}\$)?"
+# What whoever tries to log in has the guest do is bounded: 5,000,000 rounds, bcrypt's cost 16,
+# 128 MiB for yescrypt (2^15 blocks of 32 times 128 bytes), in the parameters that crypt(3) makes.
+_ROUNDS = rb"(?:rounds=(?:[1-9][0-9]{3,5}|[1-4][0-9]{6}|5000000)\$)?"
 _GRAMMAR: Final[tuple[tuple[Scheme, re.Pattern[bytes]], ...]] = (
     ("sha512", re.compile(rb"\$6\$" + _ROUNDS + _ALPHABET + rb"{1,16}\$" + _ALPHABET + rb"{86}")),
     ("sha256", re.compile(rb"\$5\$" + _ROUNDS + _ALPHABET + rb"{1,16}\$" + _ALPHABET + rb"{43}")),
     (
         "yescrypt",
-        re.compile(
-            rb"\$y\$" + _ALPHABET + rb"{1,32}\$" + _ALPHABET + rb"{1,86}\$" + _ALPHABET + rb"{43}"
-        ),
+        re.compile(rb"\$y\$j[7-9A-C][5T]\$" + _ALPHABET + rb"{1,86}\$" + _ALPHABET + rb"{43}"),
     ),
-    ("bcrypt", re.compile(rb"\$2b\$(?:0[4-9]|[12][0-9]|3[01])\$" + _ALPHABET + rb"{53}")),
+    ("bcrypt", re.compile(rb"\$2b\$(?:0[4-9]|1[0-6])\$" + _ALPHABET + rb"{53}")),
 )
 
 ROUNDS: Final[Mapping[str, int]] = MappingProxyType(
@@ -56,7 +56,8 @@ def check_hash(text: Secret) -> Scheme:
     if scheme is None:
         raise BadRequest(
             "hash: expected a complete crypt(3) hash: $6$ with 86 characters after its salt, "
-            "$5$ or $y$ with 43, $2b$ with 53 after its cost"
+            "$5$ or $y$ with 43, $2b$ with 53 after its cost; at most 5000000 rounds, cost 16, or "
+            "128 MiB of yescrypt ($y$jCT$)"
         )
     return scheme
 

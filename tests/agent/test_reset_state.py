@@ -417,6 +417,13 @@ def test_the_grammar_of_hashes_is_exact(text: str, scheme: str | None) -> None:
     assert scheme_of(text.encode()) == scheme
 
 
+HASHES = json.loads((Path(__file__).parents[1] / "data/reset-hashes.json").read_text())["hashes"]
+
+
+def test_the_grammar_is_that_of_the_vectors() -> None:
+    assert [[text, scheme_of(text.encode())] for text, _ in HASHES] == HASHES
+
+
 # Settings
 
 

@@ -223,3 +223,10 @@ async def test_a_scheme_that_cannot_be_made_is_named(scheme: str) -> None:
 async def test_a_password_with_nul_is_refused() -> None:
     with pytest.raises(BadRequest, match="NUL"):
         await hash_password(Secret(b"a\0b"))
+
+
+def test_the_grammar_is_that_of_the_vectors() -> None:
+    vectors = json.loads((Path(__file__).parents[1] / "data/reset-hashes.json").read_text())
+
+    hashes = vectors["hashes"]
+    assert [[text, scheme_of(text.encode())] for text, _ in hashes] == hashes
