@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +18,7 @@ import pytest
 
 from metadata_server.instance import Instance
 
+from ..conftest import Serve
 from .guest_side import FULL, listening, with_options
 from .private_network import ADDRESS
 
@@ -96,6 +98,33 @@ async def test_botocore_gets_credentials_and_region(
         "token": served["Token"],
         "region": "cn-north-4",
     }
+
+
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+async def test_botocore_gets_credentials_over_ipv6(serve: Serve, tmp_path: Path) -> None:
+    if not has_ipv6():
+        pytest.skip("IPv6 needs another kernel")
+    server = serve(
+        {
+            "id": FULL.id,
+            "agency": {"name": "my-agency"},
+            "availability_zone": "cn-north-4a",
+        },
+        listen=["[::1]:0"],
+    )
+
+    found = await client("botocore", tmp_path, **{ENDPOINT: server.guest_url}, **V2_ONLY)
+
+    assert server.guest_url.startswith("http://[::1]:")
+    assert (found["method"], found["region"]) == ("iam-role", "cn-north-4")
 
 
 @pytest.mark.parametrize(
