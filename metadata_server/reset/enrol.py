@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import sqlite3
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 LOW_PORTS: Final = 1024
 PROXY_HEADERS: Final = ("X-Instance-ID", "X-Forwarded-For", "Forwarded", "Via")
 PROOF_HEADER: Final = "X-Linklocal-Reset-Proof"
-CHALLENGES_KEPT: Final = 4096
+ENROLMENTS_AT_ONCE: Final = 64
+"""Of one instance within the life of a challenge; a guest needs one for each boot."""
 
 
 Outcome = Literal["enrolled", "identity-conflict", "proof"]
@@ -81,12 +82,15 @@ class Enrolments:
         self._clock = clock
         self._counts = counts
         self._changed = changed
-        self._used: OrderedDict[bytes, None] = OrderedDict()
+        self._used: dict[str, dict[bytes, float]] = {}
+        """By instance: the nonces that enrolled somebody, and until when they would be good."""
+        self._epoch = secrets.token_bytes(sealed.NONCE_SIZE)
+        """Of this process: it knows of no nonce before it whether it was used."""
 
     async def challenge(self, request: web.BaseRequest, instance: Instance) -> web.Response:
         (await body_of(request)).version()
         address, _ = peer(request)
-        nonce = self._key.challenge(instance.id, address, self._clock())
+        nonce = self._key.challenge(instance.id, address, self._clock(), self._epoch)
         return answer({"nonce": nonce.hex(), "server": self._key.public.hex()})
 
     async def enrol(self, request: web.BaseRequest, instance: Instance) -> web.Response:
@@ -98,6 +102,7 @@ class Enrolments:
             raise forbidden("identity-pinned", f"identity: {mark} is not the one that is pinned")
         lacking = None if pinned else self._unproved(request, instance, message)
         now = self._clock()
+        self._reserve(instance.id, asked.nonce, now)
 
         def change(state: sqlite3.Connection) -> Outcome:
             row = state.execute(
@@ -117,7 +122,14 @@ class Enrolments:
             _record(state, instance.id, asked, now)
             return "enrolled"
 
-        outcome = await self._store.write(change)
+        try:
+            outcome = await self._store.write(change)
+        except BaseException:
+            self._release(instance.id, asked.nonce)
+            raise
+        if outcome != "enrolled" and lacking is not None:
+            # Only what was proved counts: else anybody could use up an instance's share.
+            self._release(instance.id, asked.nonce)
         if outcome == "proof":
             raise forbidden("proof", lacking or "")
         if outcome == "identity-conflict":
@@ -145,8 +157,8 @@ class Enrolments:
             raise Refusal(HTTPStatus.BAD_REQUEST, "suite", f"suites: expected {sealed.SUITE}")
         if asked.instance != instance.id:
             raise forbidden("other-instance", "instance: this address belongs to another one")
-        fresh = self._key.accepts(asked.nonce, instance.id, address, self._clock())
-        if not fresh or asked.nonce in self._used:
+        fresh = self._key.accepts(asked.nonce, instance.id, address, self._clock(), self._epoch)
+        if not fresh or asked.nonce in self._used.get(instance.id, ()):
             raise forbidden("nonce", "nonce: expected a fresh one from challenge")
         message = sealed.enrol_message(
             instance=asked.instance,
@@ -159,17 +171,28 @@ class Enrolments:
         )
         if not sealed.signed(message, asked.signature, asked.identity):
             raise forbidden("signature", "sig: not by the identity over this server's key")
-        self._use_up(asked.nonce)
         try:
             self._key.link(asked.key)
         except ValueError:
             raise malformed("key", "an X25519 public key that is not of low order") from None
         return message
 
-    def _use_up(self, nonce: bytes) -> None:
-        self._used[nonce] = None
-        while len(self._used) > CHALLENGES_KEPT:
-            self._used.popitem(last=False)
+    def _reserve(self, instance_id: str, nonce: bytes, now: float) -> None:
+        """Take *nonce* before anything is awaited; one that is still good is never forgotten."""
+        used = self._used.get(instance_id, {})
+        used = {each: until for each, until in used.items() if until > now}
+        if len(used) >= ENROLMENTS_AT_ONCE:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many",
+                f"key: more than {ENROLMENTS_AT_ONCE} enrolments within"
+                f" {sealed.CHALLENGE_SECONDS} seconds",
+            )
+        used[nonce] = now + sealed.CHALLENGE_SECONDS
+        self._used[instance_id] = used
+
+    def _release(self, instance_id: str, nonce: bytes) -> None:
+        self._used[instance_id].pop(nonce, None)
 
     def _unproved(self, request: web.BaseRequest, instance: Instance, message: bytes) -> str | None:
         """Return what is missing for a first enrolment, or None when the caller proved root."""

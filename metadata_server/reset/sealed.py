@@ -116,22 +116,28 @@ class ServerKey:
         key = _derive(shared, _public(e) + self.public + guest, SEAL)
         return _public(e), ChaCha20Poly1305(key).encrypt(ZERO_NONCE, text, associated)
 
-    def challenge(self, instance: str, address: str, now: float) -> bytes:
-        """Return a nonce that `accepts` takes for CHALLENGE_SECONDS from that address."""
-        head = int(now + CHALLENGE_SECONDS).to_bytes(8, "big") + secrets.token_bytes(8)
-        return head + self._challenge_mac(head, instance, address)
+    def challenge(self, instance: str, address: str, now: float, epoch: bytes = b"") -> bytes:
+        """Return a nonce that `accepts` takes for CHALLENGE_SECONDS from that address.
 
-    def accepts(self, nonce: bytes, instance: str, address: str, now: float) -> bool:
+        *epoch* is the process's own, so that none outlives it.
+        """
+        head = int(now + CHALLENGE_SECONDS).to_bytes(8, "big") + secrets.token_bytes(8)
+        return head + self._challenge_mac(head, instance, address, epoch)
+
+    def accepts(
+        self, nonce: bytes, instance: str, address: str, now: float, epoch: bytes = b""
+    ) -> bool:
         """Say whether *nonce* is a challenge of ours to that guest at that address, still good."""
         head, tail = nonce[:NONCE_SIZE], nonce[NONCE_SIZE:]
-        if not same(tail, self._challenge_mac(head, instance, address)):
+        if not same(tail, self._challenge_mac(head, instance, address, epoch)):
             return False
         left = int.from_bytes(head[:8], "big") - now
         # A clock stepped back must not lengthen a challenge's life.
         return 0 < left <= CHALLENGE_SECONDS
 
-    def _challenge_mac(self, head: bytes, instance: str, address: str) -> bytes:
-        return mac(self._challenge, head, instance.encode(), address.encode())[:NONCE_SIZE]
+    def _challenge_mac(self, head: bytes, instance: str, address: str, epoch: bytes) -> bytes:
+        parts = (head, instance.encode(), address.encode(), *((epoch,) if epoch else ()))
+        return mac(self._challenge, *parts)[:NONCE_SIZE]
 
     def _exchange(self, guest: bytes) -> bytes:
         return self._key.exchange(X25519PublicKey.from_public_bytes(guest))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import socket
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import RequestError
 from .sealed import VERSION
+
+log = logging.getLogger(__name__)
 
 PREFIX: Final = "/linklocal/v1/reset-password/"
 BODY_LIMIT: Final = 16 * 1024
@@ -107,14 +111,19 @@ async def body_of(request: web.BaseRequest) -> Fields:
 
 async def _read(request: web.BaseRequest) -> bytes:
     found = b""
-    async for chunk in request.content.iter_any():
-        found += chunk
-        if len(found) > BODY_LIMIT:
-            raise Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too-large",
-                f"body: expected at most {BODY_LIMIT} bytes",
-            )
+    try:
+        async for chunk in request.content.iter_any():
+            found += chunk
+            if len(found) > BODY_LIMIT:
+                raise Refusal(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    "too-large",
+                    f"body: expected at most {BODY_LIMIT} bytes",
+                )
+    except (ConnectionError, ClientError, HttpProcessingError, web.RequestPayloadError):
+        # Not worth a word above debug: any guest can do that as often as it likes.
+        log.debug("%s: hung up before the end of the body", peer(request)[0])
+        raise malformed("body", "all of it, as it was announced") from None
     return found
 
 
