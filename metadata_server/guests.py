@@ -143,7 +143,7 @@ class Guests:
             passing,
             access_log=access_log,
             access_log_class=AccessLogger,
-            logger=_http_log(),
+            logger=http_log(),
             auto_decompress=False,
         )
 
@@ -343,15 +343,20 @@ class Guests:
         return Reply(Answer(200, b"", TEXT))
 
 
-def _http_log() -> logging.Logger:
-    """Return the log of the HTTP layer, without the bytes that guests send in place of HTTP."""
+def http_log() -> logging.Logger:
+    """Return the log of the HTTP layer, where what clients do wrong is a short word at most."""
     found = logging.getLogger(f"{__name__}.http")
     found.addFilter(_is_about_us)
     return found
 
 
 def _is_about_us(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, (ConnectionError, HttpProcessingError)):
+        return True
+    # Without the bytes that were sent, of which there may be many.
+    log.debug("what a client sent is not HTTP, or ends early: %s", type(error).__name__)
+    return False
 
 
 def _request(
@@ -428,7 +433,12 @@ async def _read_body(request: web.BaseRequest, limit: int) -> bytes:
             if not chunk:
                 break
             body += chunk
-    except (ClientError, HttpProcessingError, web.RequestPayloadError) as error:
+    except (
+        ClientError,
+        ConnectionError,
+        HttpProcessingError,
+        web.RequestPayloadError,
+    ) as error:
         raise BadRequest("The body could not be read.") from error
     except asyncio.TimeoutError as error:
         raise RequestTimeout("The body did not come in time.") from error

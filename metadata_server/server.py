@@ -32,7 +32,7 @@ from .control.replays import Replays
 from .control.signature import AccessKeys
 from .errors import ConfigError
 from .events import Events
-from .guests import Guests
+from .guests import Guests, http_log
 from .identify import Proxy
 from .identity import Identity
 from .listeners import bind_all, siblings, url_of
@@ -209,6 +209,7 @@ async def running(
                 access_keys=server.access_keys,
             ),
             access_log=None,
+            logger=http_log(),
             keepalive_timeout=KEEP_ALIVE,
             **PATIENCE_SETTINGS,
         )
