@@ -148,11 +148,11 @@ def _run_directory(options: Any) -> "PrivateDirectory":
 
 
 def _paths(options: Any) -> tuple[str, str]:
-    def below(path: str) -> str:
-        return os.path.join(options.root, path.lstrip("/"))
+    from .inside import inside
 
-    state = options.state_dir or below(keys.STATE_DIRECTORY)
-    return os.path.abspath(state), os.path.abspath(options.run_dir or below(keys.RUN_DIRECTORY))
+    state = options.state_dir or inside(options.root, keys.STATE_DIRECTORY, follow=False)
+    run = options.run_dir or inside(options.root, keys.RUN_DIRECTORY, follow=False)
+    return os.path.abspath(state), os.path.abspath(run)
 
 
 def _parser() -> Any:

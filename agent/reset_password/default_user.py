@@ -1,18 +1,17 @@
 """The image's default user, as the agent's boot knows it."""
 
-import os
 from typing import Optional
 
 from ..config import DEFAULT_USERS
+from .inside import read_inside
 
 
 def default_user(root: str) -> Optional[str]:
     """Return the name for the distribution below *root*; None when it is not known."""
     said = {}
-    for name in ("etc/os-release", "usr/lib/os-release"):
+    for name in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            with open(os.path.join(root, name), encoding="utf-8", errors="replace") as file:
-                lines = file.read().splitlines()
+            lines = read_inside(root, name).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
         for line in lines:

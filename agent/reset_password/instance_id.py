@@ -1,11 +1,11 @@
 """Which instance this is: what the service says, else what the agent found at boot."""
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Optional, Protocol
 
 from .client import Reply, Unanswered
+from .inside import read_inside
 
 META_DATA = "/openstack/latest/meta_data.json"
 TOKEN = "/latest/api/token"
@@ -49,8 +49,7 @@ def find_instance(exchange: Exchange, root: str) -> str:
     if reply.status not in (403, 404):
         raise Unanswered(f"{META_DATA}: status {reply.status}")
     try:
-        with open(os.path.join(root, AGENT.lstrip("/")), encoding="ascii") as file:
-            return _checked(file.read().strip(), AGENT)
+        return _checked(read_inside(root, AGENT).decode("ascii").strip(), AGENT)
     except (OSError, UnicodeDecodeError):
         raise Unanswered(
             f"{META_DATA}: status {reply.status}, and {AGENT} does not say it either"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 from ..accounts import PASSWD, SHADOW, find_shadow_field, find_user
 from ..errors import HostError
 from ..secret import Secret
+from .inside import inside, read_inside
 from .programs import run
 
 if TYPE_CHECKING:
@@ -184,12 +185,10 @@ class Machine:
             return None
 
     def _below(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
+        return inside(self.root, path)
 
     def _read(self, path: str) -> bytes:
-        path = self._below(path)
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            return read_inside(self.root, path)
         except OSError as error:
-            raise HostError(f"read {path}: {error.strerror}") from error
+            raise HostError(f"read {path} below {self.root}: {error.strerror}") from error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from ..errors import ConfigError
 from .channel import AUTO, PIPE
+from .inside import read_inside
 from .keys import read_server_key
 
 PATH = "/etc/linklocal/agent.yaml"
@@ -40,8 +41,7 @@ def read(root: str, path: Optional[str] = None) -> Settings:
     """Return the settings of the machine below *root*; ConfigError when they cannot be trusted."""
     name = path or os.path.join(root, PATH.lstrip("/"))
     try:
-        with open(name, "rb") as file:
-            text = file.read()
+        text = read_inside("/", os.path.abspath(path)) if path else read_inside(root, PATH)
     except FileNotFoundError:
         if path is not None:
             raise ConfigError(f"{path}: there is no such file") from None

@@ -14,6 +14,7 @@ import pytest
 
 from agent.errors import ConfigError, HostError
 from agent.reset_password.apply import Outcome, apply, scheme_of, schemes
+from agent.reset_password.inside import inside
 from agent.reset_password.keys import (
     IDENTITIES_KEPT,
     RESETS_KEPT,
@@ -346,6 +347,50 @@ def test_account_files_that_cannot_be_read_are_a_failure_of_the_machine(
     (accounts.root / "etc/shadow").unlink()
 
     assert applied(accounts, state, order()) == Outcome("failed", "machine")
+
+
+def test_links_lead_nowhere_out_of_the_root(tmp_path: Path) -> None:
+    """What is outside has the same names, and would be read and written if links led there."""
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    for base in (outside, root / str(outside).lstrip("/"), root / "own"):
+        base.mkdir(parents=True)
+        (base / "passwd").write_text(f"{base.parent.name}:x:0:0::/root:/bin/sh\n")
+        (base / "shadow").write_text(f"{base.parent.name}:*:1:0:99999:7:::\n")
+    (root / "etc").mkdir()
+    for name in ("passwd", "shadow"):
+        (root / "etc" / name).symlink_to(outside / name)
+    (root / "var").symlink_to(outside)
+    (root / "run").symlink_to("../../../../own")
+
+    machine = Machine(str(root))
+
+    assert machine.find("root").code == "no-such-user"
+    assert machine.find(tmp_path.name).field == Secret(b"*")
+    assert not machine.obstacle()
+    assert inside(str(root), "/etc/shadow") == str(root / str(outside / "shadow").lstrip("/"))
+    assert inside(str(root), "/etc/shadow", follow=False) == str(root / "etc/shadow")
+    assert inside(str(root), "/var/lib/x") == str(root / str(outside).lstrip("/") / "lib/x")
+    assert inside(str(root), "/run/linklocal") == str(root / "own/linklocal")
+    (root / "loop").symlink_to("/loop/again")
+    with pytest.raises(HostError, match="too many links"):
+        inside(str(root), "/loop/x")
+
+
+@pytest.mark.parametrize("name", ["etc/passwd", "etc/shadow"])
+def test_a_pipe_in_the_place_of_a_file_hangs_nothing(accounts: Accounts, name: str) -> None:
+    (accounts.root / name).unlink()
+    os.mkfifo(accounts.root / name)
+
+    with pytest.raises(HostError, match="is not a regular file"):
+        Machine(str(accounts.root)).find("root")
+
+
+def test_a_pipe_in_the_place_of_the_settings_hangs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "etc/linklocal").mkdir(parents=True)
+    os.mkfifo(tmp_path / "etc/linklocal/agent.yaml")
+
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        read(str(tmp_path))
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="chpasswd needs root")
