@@ -223,7 +223,7 @@ async def test_a_hostile_server_neither_ends_nor_fills_the_daemon(
 ) -> None:
     before = machine.shadow
     async with machine.daemon(hostile.url, wait_ready=False):
-        await until(lambda: len(hostile.asked) >= 2)
+        await until(lambda: bool(hostile.asked))
         began = time.monotonic()
         status, words = await machine.command(
             *("status", "--json", "--root", str(machine.root)),
