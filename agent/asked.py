@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from .state import RUN, State
 from .status import Status
 from .user_data.gather import Gathered, Source, Tools
 from .user_data.gather import gather as gather_from
-from .user_data.parts import Part
+from .user_data.parts import Part, Refused
 
+PATIENCE = 300.0
+"""Seconds after which no further include is fetched."""
 KERNEL_URLS = ("cloud-config-url=",)
 
 
@@ -82,12 +85,15 @@ class _Includes:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._until = time.monotonic() + PATIENCE
 
     def get(self, url: str, *, once: bool, limit: int) -> bytes:
         """Return what is at *url*."""
         from .user_data.fetch import Fetcher
         from .user_data.include import shown
 
+        if time.monotonic() > self._until:
+            raise Refused(f"{shown(url)}: not fetched: all before took {PATIENCE:g} seconds")
         state, status = self._machine.state, self._machine.status
         content = Fetcher(state, tell=status.wait).get(url, once=once, limit=limit)
         log.info("included %s, %d bytes", shown(url), len(content))

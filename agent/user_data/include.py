@@ -23,9 +23,12 @@ class Line(NamedTuple):
         return shown(self.url)
 
 
-def read_lines(content: bytes) -> tuple[Line, ...]:
-    """Return the URLs of an include in order. Either directive holds until the next."""
-    lines = []
+def read_lines(content: bytes, most: int) -> tuple[Line, ...]:
+    """Return the URLs of an include in order, not many more than *most*.
+
+    Either directive holds until the next.
+    """
+    lines: list[Line] = []
     once = False
     for number, raw in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         text = raw.strip()
@@ -33,6 +36,8 @@ def read_lines(content: bytes) -> tuple[Line, ...]:
             if text.lower().startswith(directive):
                 once, text = directive == ONCE, text[len(directive) :].strip()
                 break
+        if len(lines) > most:
+            break
         if text and not text.startswith("#"):
             problem = _problem(text)
             lines.append(Line(text, once, f"line {number}: {problem}" if problem else ""))

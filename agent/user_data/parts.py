@@ -16,6 +16,7 @@ from ..secret import Secret
 LIMIT = 16 * 1024 * 1024
 """Most bytes of one document with everything in it opened."""
 MOST_PARTS = 500
+MOST_URLS = 100
 DEEPEST = 8
 
 SCRIPT = "text/x-shellscript"
@@ -179,6 +180,7 @@ class _Opener:
         self._base64 = base64
         self._includes = includes
         self._on_the_way: list[str] = []
+        self._urls = 0
 
     def open(self, piece: Piece, depth: int) -> None:
         """Add the parts of *piece*."""
@@ -235,7 +237,7 @@ class _Opener:
         """Open what each URL of an include leads to, in its place; a URL that fails is a part."""
         from .include import read_lines
 
-        lines = read_lines(content)
+        lines = read_lines(content, MOST_URLS)
         if not lines:
             raise Refused("expected one URL a line, got none")
         if self._includes is None:
@@ -243,6 +245,9 @@ class _Opener:
             self._add(piece, kind, b"", "notice", detail, notices)
             return
         for line in lines:
+            self._urls += 1
+            if self._urls > MOST_URLS:
+                raise Refused(f"more than {MOST_URLS} URLs: the rest is left out")
             found, problem = b"", line.problem
             if not problem and line.url in self._on_the_way:
                 problem = f"{line.shown}: includes itself"

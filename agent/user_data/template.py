@@ -19,6 +19,8 @@ from .parts import LIMIT, Refused
 MISSING = "CI_MISSING_JINJA_VAR/"
 """Stands, with the name, in the place of a variable that is not there; scripts look for it."""
 SECONDS = 10.0
+LONGEST = 256 * 1024
+"""Bytes of a template: to compile one takes a hundred times what it takes to read it."""
 
 
 class Rendered(NamedTuple):
@@ -52,10 +54,10 @@ def render(
     Raises Refused when it is no template, or grows beyond *limit* bytes or *seconds*.
     """
     missing: dict[str, None] = {}
-    template = _compiled(content, missing)
     size, pieces = 0, []
     try:
         with _deadline(seconds):
+            template = _compiled(content, missing)
             for piece in template.generate(_plain(values)):
                 size += len(piece.encode("utf-8", "replace"))
                 if size > limit:
@@ -72,10 +74,13 @@ def render(
 
 def check(content: bytes) -> None:
     """Raise Refused when *content* is no template; its names are anybody's."""
-    _compiled(content, {})
+    with _deadline(SECONDS):
+        _compiled(content, {})
 
 
 def _compiled(content: bytes, missing: dict[str, None]) -> jinja2.Template:
+    if len(content) > LONGEST:
+        raise Refused(f"template: larger than {LONGEST} bytes, the most that is taken")
     try:
         text = content.decode("utf-8").partition("\n")[2]
         environment = _Environment(

@@ -153,7 +153,22 @@ def test_an_include_that_multiplies_is_bounded() -> None:
         parts = fetched(f"#include\n{url}/a\n")
 
     assert len(parts) <= 501
-    assert parts[-1].detail.startswith("more than 500 parts")
+    assert any(part.detail.startswith("more than 100 URLs") for part in parts)
+
+
+def test_pages_of_nothing_are_asked_for_in_bounds() -> None:
+    heads: list[bytes] = []
+
+    def answer(connection: socket.socket, number: int) -> None:
+        while head := request(connection):
+            heads.append(head)
+            connection.sendall(ok(b""))
+
+    with serving(answer) as url:
+        (part,) = fetched("#include\n" + f"{url}/\n" * 2_000)
+
+    assert part.detail == "more than 100 URLs: the rest is left out"
+    assert len(heads) == 100
 
 
 @pytest.mark.parametrize(
@@ -170,14 +185,14 @@ def test_an_include_that_multiplies_is_bounded() -> None:
     ],
 )
 def test_what_is_no_url_is_named_by_its_line(line: str, words: str) -> None:
-    (found,) = read_lines(f"#include\n{line}\n".encode())
+    (found,) = read_lines(f"#include\n{line}\n".encode(), 9)
 
     assert found.problem.startswith("line 2: ")
     assert words in found.problem
 
 
 def test_either_directive_holds_until_the_next() -> None:
-    lines = read_lines(b"#include-once http://a/\nhttp://b/\r\n#INCLUDE http://c/\n#http://d/\n")
+    lines = read_lines(b"#include-once http://a/\nhttp://b/\r\n#INCLUDE http://c/\n#http://d/\n", 9)
 
     assert [(line.url, line.once) for line in lines] == [
         ("http://a/", True), ("http://b/", True), ("http://c/", False),
