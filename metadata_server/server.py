@@ -53,6 +53,12 @@ KEEP_ALIVE: Final = 75.0
 PATIENCE: Final = 10.0
 """Seconds that requests under way get at the end."""
 BACKLOG: Final = 1024
+"""Connections that the kernel keeps until they are accepted."""
+ACCEPTED_AT_ONCE: Final = 32
+"""Connections that are accepted before those accepted are looked at, and counted.
+
+asyncio would accept the whole queue, and have no file left before the first is known.
+"""
 
 SCHEMAS: Final = (
     mailbox.SCHEMA,
@@ -235,7 +241,10 @@ async def listen_on(
 ) -> None:
     await runner.setup()
     patience: dict[str, Any] = {} if PATIENCE_SETTINGS else {"shutdown_timeout": PATIENCE}
-    await web.SockSite(runner, sock, ssl_context=tls, backlog=BACKLOG, **patience).start()
+    site = web.SockSite(runner, sock, ssl_context=tls, backlog=ACCEPTED_AT_ONCE, **patience)
+    await site.start()
+    # What listens already is only told another length of its queue.
+    sock.listen(BACKLOG)
 
 
 async def _end(engine: ResetEngine, runners: Sequence[web.BaseRunner]) -> None:
