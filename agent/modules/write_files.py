@@ -6,9 +6,12 @@ from typing import Annotated, Callable, NamedTuple, Optional
 
 from ..errors import HostError
 from ..secret import Secret
+from ..user_data.parts import Refused, gunzip
 from .base import Context, Frequency, Module, Stage
 from .readers import read_content, read_mode, read_owner, read_path
 
+LARGEST = 64 * 1024 * 1024
+"""Bytes of content when it is unpacked."""
 _BASE64_SPACE = re.compile(rb"[ \t\r\n]+")
 
 
@@ -19,13 +22,7 @@ def _from_base64(content: bytes) -> bytes:
 
 
 def _from_gzip(content: bytes) -> bytes:
-    import gzip
-    import zlib
-
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError("not gzip") from error
+    return gunzip(content, LARGEST)
 
 
 Decoder = Callable[[bytes], bytes]
@@ -91,7 +88,7 @@ class WriteFiles(NamedTuple):
 
 
 def decoded(file: File) -> Secret:
-    """Return the bytes that *file* is to hold; raises ValueError."""
+    """Return the bytes that *file* is to hold; raises ValueError or Refused."""
     content = file.content.reveal()
     for step in DECODERS[file.encoding]:
         content = step(content)
@@ -109,6 +106,10 @@ def write(section: WriteFiles, context: Context, *, deferred: bool) -> None:
             content = _fetched(file, place, context) or decoded(file)
         except ValueError:
             context.report.refused(place, f"expected content encoded as {file.encoding}")
+            continue
+        except Refused as error:
+            words = f"expected content encoded as {file.encoding}: {error}"
+            context.report.refused(place, words)
             continue
         except HostError as error:
             context.report.failed(place, str(error))

@@ -146,3 +146,21 @@ def test_missing_parents_are_made_for_everyone_to_enter(machine: Machine) -> Non
     machine.apply("write_files", "write_files: [{path: /opt/a/b, permissions: '0600'}]")
 
     assert machine.guest.stat("/opt/a").mode == 0o755
+
+
+@pytest.mark.parametrize("encoding", ["gz", "gz+b64"])
+def test_what_unpacks_to_more_than_is_taken_is_refused_alone(
+    machine: Machine, encoding: str
+) -> None:
+    bomb = base64.b64encode(gzip.compress(bytes((64 << 20) + 1), 9, mtime=0)).decode()
+    tag = "!!binary " if encoding == "gz" else ""
+
+    report = machine.apply(
+        "write_files",
+        f"write_files:\n- {{path: /etc/x, encoding: {encoding}, content: {tag}{bomb}}}\n"
+        "- {path: /etc/y, content: y}\n",
+    )
+
+    assert said(report) == [("refused", "write_files /etc/x")]
+    assert "larger than 67108864 bytes" in texts(report)
+    assert machine.guest.read("/etc/y") == b"y"
