@@ -321,6 +321,8 @@ class Journey:
         if not (name.always or served or wanted(name, context.config)):
             return
         failure = guarded(partial(self._load_and_apply, name, context))
+        # Errors of a section begin with its key, which often is the module's name.
+        failure = failure.removeprefix(f"{name.name}: ")
         if failure:
             log.error("%s: %s", name.name, failure)
             self._status.module(
@@ -344,9 +346,11 @@ class Journey:
             self._state.claim(frequency, module.name)
         if module.at_most_once and (name.keys or context.user_scripts):
             self._status.write()
+        self._host.cause = module.name
         try:
             module.apply(section, context)
         finally:
+            self._host.cause = ""
             if once:
                 self._state.ended(frequency, module.name)
         if not once:

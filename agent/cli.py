@@ -12,12 +12,15 @@ from .errors import AgentError, ConfigError
 if TYPE_CHECKING:
     from .boot import Wishes
     from .host import Host
+    from .plan import Effect
 
 DONE, FAILED, DEGRADED, RUNNING, USAGE = 0, 1, 2, 3, 64
 STAGES = ("local", "network", "config", "final")
 POLL = 0.1
 """Seconds between two looks at a boot that is waited for."""
 OWN = ("/var/lib/linklocal/agent", "/run/linklocal", "/var/log/linklocal")
+ANYWHERE = ("write_files", "write_files_deferred")
+"""Modules that write where the user says; all others write state of theirs below OWN."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +56,9 @@ def parser(*, whole: bool = True) -> Parser:
         prog="linklocal-agent",
         description="Make this machine what its instance data asks for, and tell the truth of it.",
     )
+    from .version import VERSION
+
+    top.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = commands.add_parser("run", help="go through the boot, or one stage of it")
     _way(command)
@@ -66,6 +72,7 @@ def parser(*, whole: bool = True) -> Parser:
         return top
     command = commands.add_parser("status", help="say how the boot went")
     command.add_argument("--wait", action="store_true", help="until the boot has ended")
+    command.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="wait no longer")
     command.add_argument("--strict", action="store_true", help="exit with 2 when degraded")
     command.add_argument("--json", action="store_true", help="for programs")
     _root(command)
@@ -81,14 +88,44 @@ def parser(*, whole: bool = True) -> Parser:
 
 
 def _root(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--root", metavar="DIR", default="/", help="the machine's root directory")
+    command.add_argument(
+        "--root", metavar="DIR", default="/", type=_directory, help="the machine's root directory"
+    )
+
+
+def _directory(text: str) -> str:
+    import os
+
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"expected a directory, there is none at {text!r}")
+    return text
+
+
+def _datasource(text: str) -> str:
+    from . import datasources
+
+    try:
+        datasources.check((text,), "--datasource")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError("expected a number of seconds")
+    return seconds
 
 
 def _way(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     _root(command)
     command.add_argument("--metadata-url", metavar="URL", help="such as http://169.254.169.254")
-    command.add_argument("--datasource", metavar="NAME", help="openstack or ec2")
+    command.add_argument("--datasource", metavar="NAME", type=_datasource, help="openstack or ec2")
     command.add_argument("--user-data", metavar="FILE", help="in place of the served; - for stdin")
     command.add_argument("--instance-id", metavar="ID", help="in place of the served")
     command.add_argument("--cloud-config", metavar="FILE", help="lies above all others")
@@ -101,6 +138,7 @@ def run(options: argparse.Namespace) -> int:
     from .journal import log
 
     host = Host(options.root)
+    _check_rights(host)
     log.stderr = not options.quiet
     try:
         done = boot(host, _wishes(options))
@@ -111,6 +149,16 @@ def run(options: argparse.Namespace) -> int:
         print(_summary(record), flush=True)
         finish(host, done)
     return FAILED if record["status"] == "failed" else DONE
+
+
+def _check_rights(host: Host) -> None:
+    import os
+
+    if host.live and os.geteuid() != 0:
+        raise ConfigError(
+            "run: only root may change this machine; `plan` shows what would be done, and --root "
+            "DIR makes a directory of yours what is asked for"
+        )
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -134,7 +182,7 @@ def status(options: argparse.Namespace) -> int:
     from .host import Host
     from .status import SCHEMA
 
-    record = waited_for(Host(options.root), wait=options.wait)
+    record = waited_for(Host(options.root), wait=options.wait, timeout=options.timeout)
     if options.json:
         _print_json(record or {"schema": SCHEMA, "status": "not started"})
     else:
@@ -146,15 +194,24 @@ def status(options: argparse.Namespace) -> int:
     return DEGRADED if record["degraded"] and options.strict else DONE
 
 
-def waited_for(host: Host, *, wait: bool) -> dict[str, Any] | None:
-    """Return the boot's status, with *wait* that of its end; None when it has not begun."""
+def waited_for(host: Host, *, wait: bool, timeout: float | None = None) -> dict[str, Any] | None:
+    """Return the boot's status, with *wait* that of its end; None when it has not begun.
+
+    It is waited for *timeout* seconds at most.
+    """
     from . import status as truth
 
     record = truth.read(host)
     if wait:
         import time
 
+        end = None if timeout is None else time.monotonic() + timeout
+        if record is None:
+            words = "no boot has begun; waiting for one"
+            print(f"linklocal-agent: {words}", file=sys.stderr, flush=True)
         while record is None or (record["status"] == "running" and not truth.stranded(record)):
+            if end is not None and time.monotonic() >= end:
+                break
             time.sleep(POLL)
             record = truth.read(host)
     if record is not None and truth.stranded(record):
@@ -235,11 +292,11 @@ def _print_status(record: dict[str, Any] | None) -> None:
         print(f"  not run here: {line}")
 
 
-def _print_plan(effects: Sequence[Any], record: dict[str, Any]) -> None:
+def _print_plan(effects: Sequence[Effect], record: dict[str, Any]) -> None:
     from .status import troubles
 
-    own = [each for each in effects if each.verb != "run" and each.target.startswith(OWN)]
-    asked_for = [each for each in effects if each not in own]
+    own = [each for each in effects if _is_state(each)]
+    asked_for = [each for each in effects if not _is_state(each)]
     for effect in asked_for:
         print(f"{effect.verb} {effect.target}{': ' if effect.detail else ''}{effect.detail}")
     print(f"and {len(own)} changes of the agent's own state, log and status")
@@ -247,6 +304,14 @@ def _print_plan(effects: Sequence[Any], record: dict[str, Any]) -> None:
         print(_summary(record))
     for line in troubles(record):
         print(f"  {line}")
+
+
+def _is_state(effect: Effect) -> bool:
+    """Say whether the agent itself keeps something there, which nobody asked for."""
+    if effect.verb not in ("write", "append", "directory", "remove", "link"):
+        return False
+    below = any(effect.target == own or effect.target.startswith(f"{own}/") for own in OWN)
+    return below and effect.cause not in ANYWHERE
 
 
 def _print_json(value: Any) -> None:

@@ -45,6 +45,8 @@ class Host:
     """Whether programs can be run."""
     records = False
     """Whether what is to be done is only written down."""
+    cause = ""
+    """The module at work, empty when that is the agent itself; for what is written down."""
     not_run: list[str]
     """In words, what was left out because it cannot be done here."""
 

@@ -22,6 +22,8 @@ class Effect(NamedTuple):
     console, group, user, groups or password."""
     target: str
     detail: str
+    cause: str = ""
+    """The module that was at work; empty when it was the agent itself."""
 
 
 class Plan(Host):
@@ -203,7 +205,7 @@ class Plan(Host):
             super().expire_password(user)
 
     def _record(self, verb: str, target: str, detail: str) -> None:
-        self.effects.append(Effect(verb, target, detail))
+        self.effects.append(Effect(verb, target, detail, self.cause))
 
     @contextmanager
     def _recorded(self, verb: str, target: str, detail: str) -> Iterator[None]:

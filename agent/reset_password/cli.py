@@ -21,7 +21,7 @@ LOCK_TRIES = 10
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the sub-command; 0 done, 1 failed, 64 not understood, 78 no metadata service known."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "run")
     try:
         if words[0] == "run":
@@ -158,6 +158,8 @@ def _paths(options: Any) -> tuple[str, str]:
 def _parser() -> Any:
     import argparse
 
+    from ..version import VERSION
+
     places = argparse.ArgumentParser(add_help=False)
     places.add_argument("--root", default="/", metavar="DIR", help="the machine's root")
     places.add_argument("--state-dir", metavar="DIR", help=f"instead of {keys.STATE_DIRECTORY}")
@@ -165,6 +167,7 @@ def _parser() -> Any:
     parser = argparse.ArgumentParser(
         prog="linklocal-resetd", description="Apply the password resets the platform asks for."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     run = commands.add_parser("run", parents=[places], help="be the daemon (the default)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Action, ArgumentParser
 from collections.abc import Sequence
+from typing import NoReturn
 
 from . import api, completion, identity, instance, password, reset, state
 from .errors import FAILED, USAGE, CtlError, Refused
@@ -53,12 +55,26 @@ def make_parser() -> Parser:
     """Return the parser with all sub-commands, as `--help` and the documentation's test see it."""
     parser = Parser(prog="linklocal", description=DESCRIPTION, epilog=EPILOG)
     parser.add_common()
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for group in (instance, state, password, reset, identity, api):
         group.add(commands)
     completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))
     return parser
+
+
+class _Version(Action):
+    def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
+        # Looking it up is slow, so only who asks waits for that.
+        from importlib import metadata
+
+        try:
+            version = metadata.version("linklocal")
+        except metadata.PackageNotFoundError:
+            version = "from a checkout"
+        print(f"{parser.prog} {version}")
+        sys.exit(0)
 
 
 def _no_command(parser: Parser) -> int:

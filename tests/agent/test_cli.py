@@ -55,6 +55,9 @@ def record_of(guest: DirectoryGuest, **changes: Any) -> None:
         ["run", "--stage", "third"],
         ["run", "--root"],
         ["plan", "--colour"],
+        ["run", "--root", "/no/such/directory"],
+        ["run", "--datasource", "bogus"],
+        ["status", "--wait", "--timeout", "soon"],
         ["status", "extra"],
         ["validate"],
     ],
@@ -65,6 +68,55 @@ def test_bad_usage_is_64(words: list[str]) -> None:
     assert done.returncode == 64
     assert done.stderr.startswith("usage: linklocal-agent")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "module", ["agent", "agent.reset_password", "metadata_server", "metadata_server.ctl"]
+)
+def test_every_program_tells_its_version(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("linklocal")
+
+
+def test_a_boot_that_never_begins_is_not_waited_for_longer_than_asked(
+    guest_root: DirectoryGuest,
+) -> None:
+    done = agent("status", "--wait", "--timeout", "0.1", "--root", guest_root.root)
+
+    assert (done.returncode, done.stdout) == (3, "status: not started\n")
+    assert done.stderr == "linklocal-agent: no boot has begun; waiting for one\n"
+
+
+def test_a_plan_shows_what_was_asked_for_wherever_that_is(guest_root: DirectoryGuest) -> None:
+    paths = ("/run/linklocal-example/a", "/run/linklocal/b", "/var/lib/linklocal/agent/c")
+    files = "".join(f"- {{path: {path}, content: x}}\n" for path in paths)
+
+    done = agent(
+        *("plan", "--root", guest_root.root, "--user-data", "-"),
+        stdin=f"#cloud-config\nwrite_files:\n{files}",
+    )
+
+    shown = [line.split(":")[0] for line in done.stdout.splitlines()]
+    for path in paths:
+        assert f"write {path}" in shown
+    assert not any("status.json" in line for line in shown)
+
+
+def test_a_section_is_named_once(guest_root: DirectoryGuest) -> None:
+    done = run(guest_root, "#cloud-config\ntimezone: No/Where\nntp: {enabled: true}\n")
+    told = agent("status", "--root", guest_root.root)
+
+    for name in ("timezone", "ntp"):
+        assert f"{name}: {name}: " not in done.stdout + done.stderr + told.stdout
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"]])
@@ -173,9 +225,12 @@ def test_a_plan_tells_effects_in_order(serve: Serve, guest_root: DirectoryGuest)
     assert any(line.startswith("  write_files[2]") for line in lines)
     assert "hunter2" not in text.stdout + programs.stdout
     answer = json.loads(programs.stdout)
-    assert {"verb": "write", "target": "/etc/motd", "detail": "7 bytes, mode 0644, root:root"} in (
-        answer["effects"]
-    )
+    assert {
+        "verb": "write",
+        "target": "/etc/motd",
+        "detail": "7 bytes, mode 0644, root:root",
+        "cause": "write_files",
+    } in answer["effects"]
     assert answer["status"]["instance_id"] == INSTANCE["id"]
     assert guest_root.snapshot("/") == before
 
