@@ -76,7 +76,7 @@ def read_line(raw: object, defaults: tuple[Optional[str], ...]) -> Optional[Line
     if line.type == "swap" and not line.point:
         line = line._replace(point="none")
     if not line.point.startswith("/") and line.point not in ("none", "swap"):
-        raise ValueError(f"expected an absolute mount point, got {line.point!r}")
+        raise ValueError(f"expected an absolute mount point, got {kind(line.point)}")
     if not (_NUMBER.fullmatch(line.dump) and _NUMBER.fullmatch(line.check)):
         raise ValueError("expected numbers in the last two fields")
     return line

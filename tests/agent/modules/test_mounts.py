@@ -84,3 +84,10 @@ def test_what_cannot_be_mounted_is_left_out_alone(machine: Machine, item: str, r
 
     assert bad(report) == [(result, "mounts[0]")]
     assert [line.split()[0] for line in ours(machine)] == ["/dev/sdd"]
+
+
+def test_a_field_in_the_wrong_place_is_not_quoted(machine: Machine) -> None:
+    report = machine.apply("mounts", "mounts: [[//nas/x, 'username=u,password=hunter2']]")
+
+    assert "expected an absolute mount point, got text" in texts(report)
+    assert "hunter2" not in texts(report)
