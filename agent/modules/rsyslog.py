@@ -147,7 +147,7 @@ def _remotes(raw: object, context: Context) -> list[str]:
         context.report.refused("rsyslog.remotes", f"expected hosts by name, got {kind(raw)}")
         return []
     lines = []
-    for name, value in raw.items():
+    for name, value in sorted(raw.items(), key=lambda item: str(item[0])):
         if not value:
             continue
         place = f"rsyslog.remotes.{name}"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Optional
 from ..errors import HostError
 from ..host import Account
 from ..secret import Secret
-from .authorized_keys import authorize, checked, read_keys, redirected
+from .authorized_keys import FILE, authorize, checked, read_keys, redirected
 from .base import Context, Frequency, Module, Stage
 from .families import family
 from .items import load_item
@@ -169,6 +169,10 @@ def apply(section: UsersGroups, context: Context) -> None:
     groups = _groups(section, context)
     for group in groups:
         _add_group(group.name, f"groups {group.name}", context)
+        for member in group.members:
+            # Who is here already is in it before those who are still to be made.
+            if context.host.user(member) is not None:
+                _add_member(member, group.name, context)
 
     users = _users(context)
     done = set(recall(context, MEMORY))
@@ -363,10 +367,25 @@ def _open(user: User, place: str, context: Context) -> None:
         return
     where = f"{place}.ssh_authorized_keys"
     authorize(user.name, checked(user.ssh_authorized_keys, where, context), where, context)
+    _make_room_for_keys(user, where, context)
     if user.ssh_import_id:
         from .imported_keys import import_keys
 
         import_keys(user.name, user.ssh_import_id, f"{place}.ssh_import_id", context)
+
+
+def _make_room_for_keys(user: User, place: str, context: Context) -> None:
+    """Make an empty file of keys in a home of ours: commands of the user data add to it."""
+    host = context.host
+    if user.no_create_home or user.system or user.ssh_authorized_keys:
+        return
+    try:
+        account = host.user(user.name)
+        has_home = account is not None and host.kind(account.home, follow=True) == "directory"
+        if has_home and host.read_in_home(user.name, FILE) is None:
+            host.write_in_home(user.name, FILE, b"", mode=0o600)
+    except HostError as error:
+        context.report.failed(place, str(error))
 
 
 def _redirect(user: User, place: str, context: Context) -> None:

@@ -27,7 +27,7 @@ FILE = "/etc/rsyslog.d/20-cloud-config.conf"
         (
             "{remotes: {maas: 192.0.2.1, juju: '@@[fd00::1]:514', x: 'mail.* log.example.com'}}",
             {
-                FILE: "# begin remotes\n*.* @192.0.2.1 # maas\n*.* @@[fd00::1]:514 # juju\n"
+                FILE: "# begin remotes\n*.* @@[fd00::1]:514 # juju\n*.* @192.0.2.1 # maas\n"
                 "mail.* @log.example.com # x\n# end remotes\n"
             },
         ),

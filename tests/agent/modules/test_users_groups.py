@@ -255,7 +255,10 @@ def test_who_comes_with_the_instances_keys_is_sent_to_the_default_user(machine: 
 
 def test_a_link_in_a_home_is_not_followed(machine: Machine) -> None:
     machine.apply("users_groups", "users: [alice]")
-    machine.guest.path("/home/alice/.ssh").symlink_to("/etc")
+    keys = machine.guest.path("/home/alice/.ssh")
+    (keys / "authorized_keys").unlink()
+    keys.rmdir()
+    keys.symlink_to("/etc")
 
     report = machine.apply(
         "users_groups", f"users: [{{name: alice, ssh_authorized_keys: ['{KEY}']}}]"
