@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .errors import AgentError
@@ -17,8 +16,8 @@ from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
 from .user_data.gather import Gathered, Source, gather
 
-OS_RELEASE = "ID=debian\n"
-PASSWD = "root:x:0:0:root:/root:/bin/sh\n"
+OS_RELEASE = b"ID=debian\n"
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\n"
 DEFAULT_USER = "debian"
 
 
@@ -56,11 +55,10 @@ class _Machine(Plan):
 
 def _machine(root: str) -> Plan:
     """Return a machine in memory on which nothing happens: a Debian with next to nothing on it."""
-    etc = Path(root, "etc")
-    etc.mkdir()
-    (etc / "os-release").write_text(OS_RELEASE)
-    (etc / "passwd").write_text(PASSWD)
-    return _Machine(Host(root))
+    host = Host(root)
+    host.write("/etc/os-release", OS_RELEASE)
+    host.write("/etc/passwd", PASSWD)
+    return _Machine(host)
 
 
 def _check(module: Module, gathered: Gathered, machine: Plan, report: Report) -> None:

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 MODES = {
     "/run/linklocal": 0o755,  # On the way to the status.
     "/run/linklocal/status.json": 0o644,
-    "/run/linklocal/instance-data.json": 0o644,  # Redacted, for `query` by anybody.  # For everybody, and without secrets.
+    "/run/linklocal/instance-data.json": 0o644,  # For everybody, redacted.
     "/var/log/linklocal": 0o755,
     "/var/log/linklocal/agent.log": 0o640,  # For the group adm.
     "/var/lib/linklocal": 0o755,  # On the way to two directories of 0700.

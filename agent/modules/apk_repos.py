@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, Optional
 
 from .base import Context, Frequency, Module, Stage
 from .families import family
+from .readers import kind
 
 FILE = "/etc/apk/repositories"
 MIRROR = "https://dl-cdn.alpinelinux.org/alpine"
@@ -22,7 +23,7 @@ def read_version(raw: object) -> str:
     text = str(raw) if type(raw) is float else raw
     if isinstance(text, str) and re.fullmatch(r"v?\d+\.\d+|edge|latest-stable", text):
         return f"v{text}" if text[0].isdigit() else text
-    raise ValueError(f"expected a release such as 'v3.20' or 'edge', got {raw!r}")
+    raise ValueError(f"expected a release such as 'v3.20' or 'edge', got {kind(raw)}")
 
 
 class AlpineRepository(NamedTuple):

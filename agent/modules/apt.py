@@ -47,7 +47,7 @@ def read_file(raw: object) -> str:
     """Return the name of a list of sources, or its absolute path."""
     if isinstance(raw, str) and _FILE.fullmatch(raw) and not re.search(r"(^|/)\.\.?(/|$)", raw):
         return raw
-    raise ValueError(f"expected the name of a file such as 'example.list', got {raw!r}")
+    raise ValueError(f"expected the name of a file such as 'example.list', got {kind(raw)}")
 
 
 def read_pattern(raw: object) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import Optional, Protocol
 
 from .base import Context
+from .readers import kind
 
 KEYSERVER = "keyserver.ubuntu.com"
 
@@ -32,7 +33,7 @@ def read_keyid(raw: object) -> str:
         plain = plain[2:] if plain.startswith("0X") else plain
         if re.fullmatch(r"[0-9A-F]{8,64}", plain):
             return plain
-    raise ValueError(f"expected a key's fingerprint or its last 16 digits, got {raw!r}")
+    raise ValueError(f"expected a key's fingerprint or its last 16 digits, got {kind(raw)}")
 
 
 def put_key(of: Keyed, stem: str, place: str, directory: str, context: Context) -> Optional[str]:

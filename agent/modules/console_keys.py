@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple, Optional
 from ..errors import HostError
 from .authorized_keys import FILE, Key, parse
 from .base import Context, Frequency, Module, Stage
-from .readers import read_words
+from .readers import kind, read_words
 from .ssh import DIRECTORY, SshPrinting
 from .user_list import DEFAULT, default_user, entries
 
@@ -23,7 +23,7 @@ def read_hash_name(raw: object) -> str:
     """Return the name of a hash."""
     if raw in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512"):
         return str(raw)
-    raise ValueError(f"expected a hash such as 'sha256', got {raw!r}")
+    raise ValueError(f"expected a hash such as 'sha256', got {kind(raw)}")
 
 
 class ConsoleKeys(NamedTuple):

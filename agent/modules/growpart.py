@@ -6,6 +6,7 @@ At every boot, for a disk may have been made larger; nothing where the root is n
 from typing import Annotated, NamedTuple, Optional, Union
 
 from .base import Context, Frequency, Module, Stage
+from .readers import kind
 
 MOUNTS = "/proc/self/mountinfo"
 
@@ -16,7 +17,7 @@ def read_mode(raw: object) -> str:
         return "off"
     if isinstance(raw, str) and raw in ("auto", "growpart", "gpart", "off"):
         return raw
-    raise ValueError(f"expected auto, growpart or off, got {raw!r}")
+    raise ValueError(f"expected auto, growpart or off, got {kind(raw)}")
 
 
 def read_devices(raw: object) -> tuple[str, ...]:
@@ -32,7 +33,7 @@ def read_resize(raw: object) -> bool:
     value = words.get(raw.lower(), raw) if isinstance(raw, str) else raw
     if isinstance(value, bool):
         return value
-    raise ValueError(f"expected true, false or 'noblock', got {raw!r}")
+    raise ValueError(f"expected true, false or 'noblock', got {kind(raw)}")
 
 
 class Grow(NamedTuple):

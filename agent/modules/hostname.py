@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple, Optional
 from .base import Context, Frequency, Module, Stage
 from .families import family
 from .memory import recall, remember
+from .readers import kind
 
 FILE = "/etc/hostname"
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -20,7 +21,7 @@ def read_hostname(raw: object) -> str:
     text = str(raw) if type(raw) is int else raw
     if isinstance(text, str) and len(text) <= 253 and _NAME.fullmatch(text) and ".." not in text:
         return text
-    raise ValueError(f"expected a host name such as 'web-1', got {raw!r}")
+    raise ValueError(f"expected a host name such as 'web-1', got {kind(raw)}")
 
 
 class Hostname(NamedTuple):

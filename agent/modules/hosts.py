@@ -8,6 +8,7 @@ from ..schema import keys, load
 from .base import Context, Frequency, Module, Stage
 from .families import Family, family
 from .hostname import Hostname, Names, names
+from .readers import kind
 
 FILE = "/etc/hosts"
 TEMPLATE = "/etc/linklocal/templates/hosts"
@@ -22,7 +23,7 @@ def read_manage(raw: object) -> Union[bool, str]:
         return False
     if word == "localhost":
         return "localhost"
-    raise ValueError(f"expected true, false or localhost, got {raw!r}")
+    raise ValueError(f"expected true, false or localhost, got {kind(raw)}")
 
 
 class Hosts(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, Optional
 
 from .base import Context, Frequency, Module, Stage
 from .families import family
+from .readers import kind
 
 DEBIAN = "/etc/default/keyboard"
 CONSOLE = "/etc/vconsole.conf"
@@ -15,7 +16,7 @@ def read_word(raw: object) -> str:
     """Return a word of the keyboard's language, such as `de` or `compose:rwin`."""
     if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9_:,.()+-]*", raw):
         return raw
-    raise ValueError(f"expected a word such as 'us', got {raw!r}")
+    raise ValueError(f"expected a word such as 'us', got {kind(raw)}")
 
 
 class Keys(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple, Optional, Union
 from ..errors import ConfigError
 from .base import Context, Frequency, Module, Stage
 from .families import family
-from .readers import read_path
+from .readers import kind, read_path
 
 GENERATED = "/etc/locale.gen"
 SUPPORTED = "/usr/share/i18n/SUPPORTED"
@@ -19,7 +19,7 @@ def read_locale(raw: object) -> Union[bool, str]:
     """Return a locale such as de_DE.UTF-8, or False for none to be set."""
     if isinstance(raw, bool) or (isinstance(raw, str) and _LOCALE.fullmatch(raw)):
         return raw
-    raise ValueError(f"expected a locale such as 'de_DE.UTF-8', got {raw!r}")
+    raise ValueError(f"expected a locale such as 'de_DE.UTF-8', got {kind(raw)}")
 
 
 class Locale(NamedTuple):

@@ -7,7 +7,7 @@ from ..errors import ConfigError
 from .base import Context, Frequency, Module, Stage
 from .families import family
 from .package_tools import Package, Packages, tool
-from .readers import read_path, read_words
+from .readers import kind, read_path, read_words
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_%-]*")
 _NETWORK = re.compile(r"[A-Za-z0-9.:]+(/\d{1,3})?")
@@ -28,7 +28,7 @@ def read_networks(raw: object) -> tuple[str, ...]:
 def _matching(raw: object, pattern: "re.Pattern[str]", what: str) -> tuple[str, ...]:
     words = read_words(raw)
     if not all(pattern.fullmatch(word) for word in words):
-        raise ValueError(f"expected {what}, got {raw!r}")
+        raise ValueError(f"expected {what}, got {kind(raw)}")
     return words
 
 

@@ -8,6 +8,7 @@ from ..report import Report
 from ..schema import keys, load
 from .base import Context, Frequency, Module, Stage
 from .hostname import Hostname, names
+from .readers import kind
 from .ssh import TYPES
 
 KEYS = {f"pub_key_{each}": f"/etc/ssh/ssh_host_{each}_key.pub" for each in TYPES}
@@ -41,7 +42,7 @@ def read_tries(raw: object) -> int:
     text = str(raw) if type(raw) is int else raw
     if isinstance(text, str) and re.fullmatch(r"[1-9]\d{0,3}", text):
         return int(text)
-    raise ValueError(f"expected a number of tries such as 10, got {raw!r}")
+    raise ValueError(f"expected a number of tries such as 10, got {kind(raw)}")
 
 
 class Call(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Optional
 from ..errors import ConfigError
 from .base import Context, Frequency, Module, Stage
 from .command_list import read_command
+from .readers import kind
 
 _LETTERS = {"poweroff": "-P", "reboot": "-r", "halt": "-H"}
 
@@ -16,9 +17,9 @@ def read_delay(raw: object) -> int:
         return 0
     if type(raw) is int and 0 <= raw < 1_000_000:
         return raw
-    if isinstance(raw, str) and re.fullmatch(r"\+?\d{1,6}", raw):
+    if isinstance(raw, str) and re.fullmatch(r"\+?[0-9]{1,6}", raw):
         return int(raw)
-    raise ValueError(f"expected 'now' or minutes such as '+5', got {raw!r}")
+    raise ValueError(f"expected 'now' or minutes such as '+5', got {kind(raw)}")
 
 
 def read_message(raw: object) -> str:

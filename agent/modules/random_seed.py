@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, NamedTuple, Optional
 
 from ..secret import Secret
+from ..user_data.parts import Refused
 from .base import Context, Frequency, Module, Stage
 from .readers import kind, read_content, read_path
 
@@ -39,7 +40,7 @@ class RandomSeed(NamedTuple):
 
 
 def decoded(data: Secret, encoding: str) -> bytes:
-    """Return the bytes that *data* stands for; raises ValueError."""
+    """Return the bytes that *data* stands for; raises ValueError or Refused."""
     from .write_files import DECODERS
 
     content = data.reveal()
@@ -55,7 +56,7 @@ def apply(section: RandomSeed, context: Context) -> None:
     content = b""
     try:
         content = decoded(wanted.data, wanted.encoding)
-    except ValueError:
+    except (ValueError, Refused):
         context.report.refused("random_seed.data", f"expected {wanted.encoding}")
     if context.instance.random_seed is not None:
         content += context.instance.random_seed.reveal()

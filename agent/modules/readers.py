@@ -10,6 +10,8 @@ _USUAL_MODES = re.compile(
     "[012346]?(400|44[04]|500|55[05]|600|620|64[04]|66[046]|7[01]0|711|75[015]|77[0157])"
 )
 _OCTAL = re.compile(r"(0o)?[0-7]{3,4}")
+LONGEST_MODE = 4
+"""Characters of a mode that may be quoted: too few to be anybody's secret."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*\$?")
 _OWNER = re.compile(r"[^\s:]+(:[^\s:]+)?")
 
@@ -23,21 +25,22 @@ def read_mode(raw: object) -> int:
         return raw
     if isinstance(raw, str) and _OCTAL.fullmatch(raw):
         return int(raw, 8)
-    raise ValueError(f"expected octal permissions such as '0644', got {raw!r}")
+    shown = repr(raw) if isinstance(raw, str) and len(raw) <= LONGEST_MODE else kind(raw)
+    raise ValueError(f"expected octal permissions such as '0644', got {shown}")
 
 
 def read_owner(raw: object) -> str:
     """Return `user` or `user:group`."""
     if isinstance(raw, str) and _OWNER.fullmatch(raw):
         return raw
-    raise ValueError(f"expected an owner such as 'root:root', got {raw!r}")
+    raise ValueError(f"expected an owner such as 'root:root', got {kind(raw)}")
 
 
 def read_path(raw: object) -> str:
     """Return an absolute path."""
     if isinstance(raw, str) and raw.startswith("/") and "\0" not in raw and "\n" not in raw:
         return raw
-    raise ValueError(f"expected an absolute path, got {raw!r}")
+    raise ValueError(f"expected an absolute path, got {kind(raw)}")
 
 
 def read_name(raw: object) -> str:
@@ -48,7 +51,7 @@ def read_name(raw: object) -> str:
     if isinstance(raw, str) and ":" in raw:
         # What follows the colon may be a password that belongs elsewhere.
         raise ValueError("expected a user or group name, got text with ':' in it")
-    raise ValueError(f"expected a user or group name, got {raw!r}")
+    raise ValueError(f"expected a user or group name, got {kind(raw)}")
 
 
 def read_names(raw: object) -> tuple[str, ...]:

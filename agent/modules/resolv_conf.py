@@ -35,7 +35,7 @@ def read_networks(raw: object) -> tuple[str, ...]:
 def _matching(raw: object, pattern: str, what: str) -> tuple[str, ...]:
     words = read_words(raw)
     if not all(re.fullmatch(pattern, word) for word in words):
-        raise ValueError(f"expected {what}, got {raw!r}")
+        raise ValueError(f"expected {what}, got {kind(raw)}")
     return words
 
 

@@ -20,7 +20,7 @@ def read_file(raw: object) -> str:
     """Return the name of a file, or its absolute path."""
     if isinstance(raw, str) and re.fullmatch(r"[^/\s][^/\0\n]*|/[^\0\n]+", raw):
         return raw
-    raise ValueError(f"expected the name of a file such as {FILE!r}, got {raw!r}")
+    raise ValueError(f"expected the name of a file such as {FILE!r}, got {kind(raw)}")
 
 
 def read_command(raw: object) -> tuple[str, ...]:

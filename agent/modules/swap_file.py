@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple, Optional, Union
 
 from ..errors import HostError
 from .base import Context
-from .readers import read_path
+from .readers import kind, read_path
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -20,7 +20,7 @@ def read_size(raw: object) -> int:
         return raw
     found = _SIZE.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if found is None:
-        raise ValueError(f"expected a size such as '2G', got {raw!r}")
+        raise ValueError(f"expected a size such as '2G', got {kind(raw)}")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 

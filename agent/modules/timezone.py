@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple, Optional
 from ..errors import ConfigError
 from .base import Context, Frequency, Module, Stage
 from .families import family
+from .readers import kind
 
 ZONES = "/usr/share/zoneinfo"
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
@@ -15,7 +16,7 @@ def read_zone(raw: object) -> str:
     """Return the name of a zone, such as Europe/Berlin."""
     if isinstance(raw, str) and _ZONE.fullmatch(raw):
         return raw
-    raise ValueError(f"expected a time zone such as 'Europe/Berlin', got {raw!r}")
+    raise ValueError(f"expected a time zone such as 'Europe/Berlin', got {kind(raw)}")
 
 
 class Timezone(NamedTuple):

@@ -8,7 +8,7 @@ from ..errors import HostError
 from ..secret import Secret
 from ..user_data.parts import Refused, gunzip
 from .base import Context, Frequency, Module, Stage
-from .readers import read_content, read_mode, read_owner, read_path
+from .readers import kind, read_content, read_mode, read_owner, read_path
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of content when it is unpacked."""
@@ -39,7 +39,7 @@ def read_encoding(raw: object) -> str:
     """Return an encoding that DECODERS knows."""
     if isinstance(raw, str) and raw.strip().lower() in DECODERS:
         return raw.strip().lower()
-    raise ValueError(f"expected one of {', '.join(DECODERS)}, got {raw!r}")
+    raise ValueError(f"expected one of {', '.join(DECODERS)}, got {kind(raw)}")
 
 
 def read_url(raw: object) -> str:
@@ -104,12 +104,12 @@ def write(section: WriteFiles, context: Context, *, deferred: bool) -> None:
         try:
             # What is fetched is not encoded.
             content = _fetched(file, place, context) or decoded(file)
-        except ValueError:
-            context.report.refused(place, f"expected content encoded as {file.encoding}")
-            continue
         except Refused as error:
             words = f"expected content encoded as {file.encoding}: {error}"
             context.report.refused(place, words)
+            continue
+        except ValueError:
+            context.report.refused(place, f"expected content encoded as {file.encoding}")
             continue
         except HostError as error:
             context.report.failed(place, str(error))
