@@ -203,7 +203,8 @@ def test_the_status_for_programs_is_the_file(guest_root: DirectoryGuest) -> None
     done = agent("status", "--json", "--root", guest_root.root)
 
     assert json.loads(done.stdout) == json.loads(guest_root.read("/run/linklocal/status.json"))
-    nothing = agent("status", "--json", "--root", guest_root.path("/none"))
+    guest_root.path("/run/linklocal/status.json").unlink()
+    nothing = agent("status", "--json", "--root", guest_root.root)
     assert json.loads(nothing.stdout) == {"schema": 1, "status": "not started"}
 
 

@@ -101,7 +101,9 @@ TREES: Any = st.recursive(
     max_leaves=8,
 )
 CONFIGS = st.dictionaries(st.sampled_from("abc"), TREES, max_size=3)
-# What merges by adding alone is associative: it matters not where a document is cut in two.
+# Where a key has one type everywhere, what merges by adding alone is associative: it matters not
+# where a document is cut in two. A mapping in the place of a number makes it matter.
+LEVEL = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3), max_size=3)
 ADDING = st.sampled_from(["dict(replace)+list(append)+str(append)", "dict(no_replace)"])
 
 
@@ -116,7 +118,7 @@ MERGERS = st.tuples(
 ).map(lambda found: tuple(map(Merger, ("dict", "list", "str"), found)))
 
 
-@given(ADDING, CONFIGS, CONFIGS, CONFIGS)
+@given(ADDING, LEVEL, LEVEL, LEVEL)
 def test_what_only_adds_may_be_joined_in_any_grouping(how: str, a: Any, b: Any, c: Any) -> None:
     mergers = read_text(how)
 
