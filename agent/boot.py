@@ -330,6 +330,9 @@ class Journey:
             )
 
     def _load_and_apply(self, name: Name, context: Context) -> None:
+        if not name.again and self._state.ran(Frequency.INSTANCE, name.name):
+            self._status.module(name.name, name.stage, "ran before")
+            return
         module = load_module(name.name)
         frequency, entries = module.frequency, context.report.entries
         once = module.at_most_once and frequency is not Frequency.ALWAYS

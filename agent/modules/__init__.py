@@ -16,6 +16,8 @@ class Name(NamedTuple):
     keys: tuple[str, ...] = ()
     always: bool = False
     """It runs without any of its keys, too."""
+    again: bool = False
+    """It has its turn at every boot; others are not imported once they ran for the instance."""
     served: str = ""
     """A field of the instance's data that has it run without any of its keys, too."""
 
@@ -24,9 +26,9 @@ class Name(NamedTuple):
 # useradd default can be among them; keys come after users, passwords after keys.
 NAMES = (
     Name("random_seed", Stage.NETWORK, ("random_seed",), served="random_seed"),
-    Name("bootcmd", Stage.NETWORK, ("bootcmd",)),
+    Name("bootcmd", Stage.NETWORK, ("bootcmd",), again=True),
     Name("write_files", Stage.NETWORK, ("write_files",)),
-    Name("growpart", Stage.NETWORK, ("growpart", "resize_rootfs"), always=True),
+    Name("growpart", Stage.NETWORK, ("growpart", "resize_rootfs"), always=True, again=True),
     Name("disk_setup", Stage.NETWORK, ("disk_setup", "fs_setup", "device_aliases")),
     Name("mounts", Stage.NETWORK, ("mounts", "mount_default_fields", "swap", "device_aliases")),
     Name(
@@ -40,8 +42,9 @@ NAMES = (
             "create_hostname_file",
         ),
         always=True,
+        again=True,
     ),
-    Name("hosts", Stage.NETWORK, ("manage_etc_hosts",)),
+    Name("hosts", Stage.NETWORK, ("manage_etc_hosts",), again=True),
     Name("resolv_conf", Stage.NETWORK, ("manage_resolv_conf", "resolv_conf")),
     Name("ca_certs", Stage.NETWORK, ("ca_certs",)),
     Name("rsyslog", Stage.NETWORK, ("rsyslog", "rsyslog_filename", "rsyslog_dir")),
@@ -104,9 +107,9 @@ NAMES = (
         ),
     ),
     Name("write_files_deferred", Stage.FINAL, ("write_files",)),
-    Name("scripts", Stage.FINAL, always=True),
-    Name("runcmd", Stage.FINAL, ("runcmd",)),
-    Name("scripts_late", Stage.FINAL, always=True),
+    Name("scripts", Stage.FINAL, always=True, again=True),
+    Name("runcmd", Stage.FINAL, ("runcmd",), again=True),
+    Name("scripts_late", Stage.FINAL, always=True, again=True),
     Name(
         "console_keys",
         Stage.FINAL,
@@ -121,8 +124,8 @@ NAMES = (
     ),
     Name("post_password", Stage.FINAL, ("post_password",)),
     Name("phone_home", Stage.FINAL, ("phone_home",)),
-    Name("final_message", Stage.FINAL, ("final_message",), always=True),
-    Name("power_state", Stage.FINAL, ("power_state",)),
+    Name("final_message", Stage.FINAL, ("final_message",), always=True, again=True),
+    Name("power_state", Stage.FINAL, ("power_state",), again=True),
 )
 
 NOT_MODULES = frozenset(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.modules import NAMES, NICHE, NOT_MODULES, Name, load_module
-from agent.modules.base import Stage, UserScript
+from agent.modules.base import Frequency, Stage, UserScript
 from agent.schema import keys
 from agent.secret import Secret
 from agent.version import VERSION
@@ -93,6 +93,7 @@ def test_the_row_of_a_module_says_what_the_module_says(row: Name) -> None:
     assert module.stage is row.stage
     assert keys(module.schema) == row.keys
     assert module.needs_section is not row.always
+    assert row.again is (module.frequency is not Frequency.INSTANCE or module.at_most_once)
 
 
 def test_modules_stand_in_the_order_of_stages_and_no_key_is_claimed_twice() -> None:
