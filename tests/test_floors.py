@@ -49,7 +49,8 @@ def test_a_password_is_reset_on_every_release(
     guest = light_guest(cloud=cloud, lower=lower, layers=[layer])
 
     with cloud.serve([instance]) as service:
-        argv = ["python3", "-m", "agent.reset_password", "run"]
+        argv = ["python3", "-m", "agent.reset_password", "run", "--metadata-url"]
+        argv.append("http://169.254.169.254")
         with guest.start(argv, cwd=installed.HOME) as daemon:
             daemon.wait_for("enrolled")
             before = guest.snapshot("/etc")

@@ -85,6 +85,7 @@ def test_a_create_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_state_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
     first = tmp_path / "first"
     with server(first) as url:
