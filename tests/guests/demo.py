@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .cases import STATUS, Case, Guest, cases, differences, entries_of, lines_of, outcome, status_of
-from .cloud import CHECKOUT, Cloud, python_binds
+from .cloud import ADDRESS, CHECKOUT, Cloud, python_binds
 from .directory import DirectoryGuest
 from .light import GuestError, LightGuest, Nic, host_layers
 from .passwords import opens
@@ -190,6 +190,7 @@ def real(cloud: Cloud) -> bool:
             reset = Reset(str(instances[0]["id"]), "", service.ctl)
             began = time.monotonic()
             argv = [sys.executable, "-m", "agent.reset_password", "run"]
+            argv += ["--metadata-url", f"http://{ADDRESS}"]
             with guest.start(argv, cwd=str(CHECKOUT)) as daemon:
                 daemon.wait_for("enrolled")
                 good = reset.run(guest, time.monotonic() - began) and good
