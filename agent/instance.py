@@ -6,6 +6,13 @@ from typing import Any, NamedTuple, Optional
 from .secret import Secret
 
 
+class InjectedFile(NamedTuple):
+    """A file that whoever made the instance wants in it."""
+
+    path: str
+    content: Secret
+
+
 class InstanceData(NamedTuple):
     """Everything the agent knows of its machine; modules read this and no raw document."""
 
@@ -25,7 +32,12 @@ class InstanceData(NamedTuple):
     region: Optional[str] = None
     local_ipv4: Optional[str] = None
     launch_index: int = 0
-    network_data: Optional[Mapping[str, Any]] = None
+    network_config: Optional[Mapping[str, Any]] = None
+    """The document about the network as the datasource has it, still unread."""
+    network_kind: str = ""
+    """What *network_config* is: `openstack` (network_data.json), `v1` or `v2`; empty without."""
     random_seed: Optional[Secret] = None
+    files: tuple[InjectedFile, ...] = ()
+    """Files to be put in place once for the instance."""
     meta_data: Mapping[str, Any] = {}
     """The parsed document, for `query` and templates alone."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .errors import HostError
 from .host import Host
-from .instance import InstanceData
+from .instance import InjectedFile, InstanceData
 from .modules.base import STATE, Frequency
 from .secret import Secret
 from .user_data.parts import Part
@@ -124,6 +124,9 @@ class State:
         for name in SECRETS:
             secret = fields[name]
             fields[name] = None if secret is None else secret.reveal().decode("latin-1")
+        fields["files"] = [
+            [file.path, file.content.reveal().decode("latin-1")] for file in instance.files
+        ]
         fields["parts"] = {
             origin: [
                 {**part._asdict(), "content": part.content.reveal().decode("latin-1")}
@@ -146,6 +149,10 @@ class State:
                 value = fields[name]
                 fields[name] = None if value is None else Secret(value.encode("latin-1"))
             fields["public_keys"] = tuple(fields["public_keys"])
+            fields["files"] = tuple(
+                InjectedFile(path, Secret(content.encode("latin-1")))
+                for path, content in fields["files"]
+            )
             return HandedOver(
                 InstanceData(**fields),
                 {origin: tuple(map(_part, each)) for origin, each in parts.items()},

@@ -95,7 +95,8 @@ def parse(
         region=text(meta_data, "region_id", report),
         local_ipv4=local_ipv4(network_data),
         launch_index=launch_index(meta_data, report),
-        network_data=network_data or None,
+        network_config=network_data or None,
+        network_kind="openstack" if network_data else "",
         random_seed=random_seed(meta_data, report),
         meta_data=meta_data,
     )

@@ -57,7 +57,8 @@ def test_an_instance_is_read_in_five_requests_on_one_connection(serve: Serve) ->
     assert (found.launch_index, found.local_ipv4) == (3, "192.168.1.10")
     assert found.random_seed is not None
     assert len(found.random_seed) == 512
-    assert found.network_data is not None
+    assert found.network_config is not None
+    assert found.network_kind == "openstack"
     assert report.entries == []
     assert (client.requests, client.connections) == (5, 1)
 
