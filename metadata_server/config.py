@@ -104,6 +104,7 @@ class ServerConfig:
     vendordata_dynamic: Mapping[str, str] = field(default_factory=empty)
     metrics: bool = True
     log: Log = field(default_factory=Log)
+    clock: str = "real"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ def _build(values: Values, node: Table, where: str, problems: Problems) -> _Read
         check_listen(str(control.listen), tls=entry(node, "tls") is not node)
     except ConfigError as error:
         problems.add(entry(node, "control"), "", str(error))
+    if values.get("clock") == "stepped" and values.get("workers", 1) > 1:
+        problems.add(entry(node, "clock"), "clock", "expected real with more than one of workers")
     return _Read(values, tuple(values.pop("instances", ())), node)
 
 
@@ -229,6 +232,11 @@ SERVER: Final = Section(
         ),
         Key("metrics", Truth(), "serve /metrics to operators; default: true"),
         Key("log", LOG, "what is logged"),
+        Key(
+            "clock",
+            Choice(("real", "stepped")),
+            "stepped: time stands still until operators move it; default: real",
+        ),
     ),
     _build,
     partial=True,

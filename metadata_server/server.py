@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -24,12 +25,14 @@ from .channel import Setup
 from .config import ServerConfig, Tls
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
+from .control.clock import clock_calls
 from .control.identity import identity_calls
 from .control.listen import check_listen
 from .control.metrics import metrics_calls
 from .control.replays import SCHEMA as REPLAYS_SCHEMA
 from .control.replays import Replays
 from .control.signature import AccessKeys
+from .day.clock import Clock
 from .errors import ConfigError
 from .events import Events
 from .guests import Guests, http_log
@@ -80,6 +83,7 @@ _AT_START: Final = (
     "metrics",
     "proxy",
     "log",
+    "clock",
 )
 # aiohttp 3.9 moved the patience from the sites to their runner.
 PATIENCE_SETTINGS: Final[dict[str, Any]] = (
@@ -99,6 +103,7 @@ class Server:
         overlay: Overlay,
         engine: ResetEngine,
         events: Events,
+        clock: Clock,
     ) -> None:
         self.config = config
         self._started = config
@@ -106,6 +111,7 @@ class Server:
         self.overlay = overlay
         self.engine = engine
         self.events = events
+        self.clock = clock
         self.guest_urls: tuple[str, ...] = ()
         self.control_url = ""
         self.token = ""
@@ -136,14 +142,21 @@ class Server:
 
 @asynccontextmanager
 async def running(
-    config: ServerConfig, *, token: str | None = None, given: Sequence[socket.socket] = ()
+    config: ServerConfig,
+    *,
+    token: str | None = None,
+    given: Sequence[socket.socket] = (),
+    clock: Clock | None = None,
 ) -> AsyncIterator[Server]:
     """Serve *config* inside the block; port 0 is any free port.
 
     *token* is one more that operators may use; without it and without any in *config* there is a
-    fresh one. Sockets that are *given* serve the addresses they are bound to. Raises ConfigError
-    when an address cannot be had.
+    fresh one. Sockets that are *given* serve the addresses they are bound to. *clock* stands in
+    the place of the one in *config*. Raises ConfigError when an address cannot be had.
     """
+    clock = clock or Clock(time.time() if config.clock == "stepped" else None)
+    if clock.is_stepped and config.workers > 1:
+        raise ConfigError("workers: expected 1 with a stepped clock, which no two can share")
     check_listen(str(config.control.listen), tls=config.tls is not None)
     async with AsyncExitStack() as stack:
         sockets = bind_all(
@@ -158,12 +171,19 @@ async def running(
         store = Store(config.state, SCHEMAS)
         stack.callback(store.close)
         catalog = Catalog()
-        changes = Overlay(store, catalog, config.instances, user_data_limit=config.limits.user_data)
-        engine = ResetEngine(store, store.directory, catalog)
+        changes = Overlay(
+            store,
+            catalog,
+            config.instances,
+            user_data_limit=config.limits.user_data,
+            clock=clock.now,
+        )
+        engine = ResetEngine(store, store.directory, catalog, clock=clock.now)
+        clock.watch(engine.sweep)
         box = Mailbox(store)
-        notices = Events(store)
+        notices = Events(store, now=clock.now)
         changes.forgetting = (box, engine, notices)
-        server = Server(config, catalog, changes, engine, notices)
+        server = Server(config, catalog, changes, engine, notices, clock)
         identity = Identity(store)
         if config.state is not None:
             # A state that goes with the process makes its key when somebody asks for it.
@@ -178,7 +198,7 @@ async def running(
         launched = partial(_launched, changes, notices)
         guests = Guests(
             catalog,
-            Tokens(store.key("tokens")),
+            Tokens(store.key("tokens"), now=clock.now),
             store,
             engine,
             notices,
@@ -188,6 +208,7 @@ async def running(
             rate=config.limits.rate,
             counters=counters,
             vendor_data=DynamicData(config.vendordata_dynamic),
+            now=clock.now,
         )
         access_log = logging.getLogger("linklocal.access") if config.log.access else None
         guest_servers = [
@@ -199,7 +220,7 @@ async def running(
         if config.workers > 1:
             setup = partial(_setup, config, store, catalog, notices, launched)
             workers = Workers(config.workers, setup, catalog, notices, launched, guest_servers)
-        more = identity_calls(identity)
+        more = identity_calls(identity) + clock_calls(clock)
         if config.metrics:
             every = [counters, *(workers.counters if workers else ())]
             more += metrics_calls(Metrics(every, lambda: len(catalog)))
@@ -220,6 +241,7 @@ async def running(
             **PATIENCE_SETTINGS,
         )
         tls = _tls(config.tls)
+        stack.push_async_callback(clock.close)
         stack.push_async_callback(_end, engine, [*guest_sides, control_side])
         *guest_sockets, control_socket = sockets
         if workers is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from aiohttp import web
 
+from ..day.times import LATEST, LONGEST, MOMENT, SECONDS, read_moment, read_seconds
 from ..errors import InvalidDocument
 from ..secret import Secret
 
@@ -93,6 +94,30 @@ class Body:
             return value
         self.refuse(key, f"expected a whole number from {least} to {most}")
         return default
+
+    def seconds(self, key: str, *, longest: float = LONGEST) -> float | None:
+        """Return the length of time at *key* in seconds, None when it is absent."""
+        return self._figure(key, read_seconds, longest, SECONDS)
+
+    def moment(self, key: str) -> float | None:
+        """Return the time at *key* in seconds since 1970, None when it is absent."""
+        return self._figure(key, read_moment, LATEST, MOMENT)
+
+    def _figure(
+        self, key: str, reader: Callable[[str], float], most: float, expected: str
+    ) -> float | None:
+        value = self._value(key)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            try:
+                value = reader(value)
+            except ValueError:
+                value = None
+        if type(value) in (int, float) and 0 <= value <= most:
+            return float(value)
+        self.refuse(key, f"expected {expected}")
+        return None
 
     def table(self, key: str) -> Body:
         """Return the object at *key*, an empty one when it is absent; they share their mistakes."""

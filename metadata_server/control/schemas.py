@@ -216,6 +216,22 @@ STATE: Final[Schema] = {
     "additionalProperties": False,
 }
 
+SECONDS: Final[Schema] = {
+    "anyOf": [{"type": "number", "minimum": 0}, TEXT],
+    "description": "seconds, or a length of time such as `90s`, `5m` or `1h30m`",
+}
+MOMENT: Final[Schema] = {
+    "anyOf": [{"type": "number", "minimum": 0}, TIME],
+    "description": "a time with its zone, or seconds since 1970",
+}
+CLOCK: Final = table(now=TIME, seconds={"type": "number"}, stepped=TRUTH)
+CLOCK_MOVED: Final[Schema] = {
+    "type": "object",
+    "description": "Either `step`, by how much, or `to`, the time that it will be.",
+    "properties": {"step": SECONDS, "to": MOMENT},
+    "additionalProperties": False,
+}
+
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Instance": _instance(),
     "InstancePatch": _given(INSTANCE.schema(), patch=True),
@@ -228,5 +244,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "ResetAsked": ASKED,
     "Change": CHANGE,
     "State": STATE,
+    "Clock": CLOCK,
+    "ClockMoved": CLOCK_MOVED,
     "Problem": PROBLEM,
 }

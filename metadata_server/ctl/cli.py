@@ -8,7 +8,7 @@ from argparse import Action, ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import api, completion, identity, instance, password, reset, state
+from . import api, clock, completion, identity, instance, password, reset, state
 from .errors import FAILED, USAGE, CtlError, Refused
 from .output import aside, cell
 from .parser import Parser
@@ -57,7 +57,7 @@ def make_parser() -> Parser:
     parser.add_common()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (instance, state, password, reset, identity, api):
+    for group in (instance, state, password, reset, identity, clock, api):
         group.add(commands)
     completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))

@@ -344,9 +344,10 @@ class ResetEngine:
         self._timer = loop.call_later(min(max(left, 1.0), SWEEP_SECONDS), self._start_sweep)
 
     def _start_sweep(self) -> None:
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._sweeper = asyncio.get_running_loop().create_task(self.sweep())
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """End what has expired by now, as is done in time when the clock runs by itself."""
         now = self._clock()
         rows = self._store.read(
             "SELECT DISTINCT instance FROM reset_requests WHERE finished IS NULL AND expires <= ?",

@@ -16,9 +16,11 @@ from metadata_server import mailbox, overlay
 from metadata_server.catalog import Catalog
 from metadata_server.control.app import make_control_app
 from metadata_server.control.auth import Tokens
+from metadata_server.control.clock import clock_calls
 from metadata_server.control.replays import SCHEMA as REPLAYS_SCHEMA
 from metadata_server.control.replays import Replays
 from metadata_server.control.signature import AccessKeys
+from metadata_server.day.clock import Clock
 from metadata_server.instance import Instance
 from metadata_server.mailbox import Mailbox
 from metadata_server.overlay import Overlay
@@ -76,6 +78,7 @@ async def plane(
     *,
     unix: bool = False,
     access_keys: AccessKeys | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Plane]:
     """Run a control plane for *instances* with its state in *directory*."""
     store = Store(directory / "state", [mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, SCHEMA])
@@ -92,6 +95,7 @@ async def plane(
         overlay=changes,
         replays=Replays(store),
         access_keys=access_keys,
+        more=clock_calls(clock or Clock()),
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
