@@ -7,6 +7,7 @@ where it comes in. Everything else goes to aiohttp, which knows all of HTTP and 
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import socket
 from collections import Counter
@@ -18,6 +19,8 @@ from aiohttp import web
 from .channel import pass_connection
 from .metrics import Counters
 from .paths import RESET, read_path
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Quick = Callable[[str, str, Mapping[str, str]], "bytes | None"]
@@ -61,6 +64,7 @@ _PLAIN_HEADERS: Final = frozenset(
         "x-metadata-token",
     }
 )
+_NOT_HTTP: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"Connection: close\r\nContent-Length: 0\r\n\r\n"
@@ -167,7 +171,17 @@ class Connection(asyncio.Protocol):
             self._server.registry.own(self._handler, self)
             self._handler.connection_made(self.transport)
         if self._handler is not None:
-            self._handler.data_received(data)
+            self._handle(self._handler, data)
+
+    def _handle(self, handler: asyncio.Protocol, data: bytes) -> None:
+        try:
+            handler.data_received(data)
+        except ValueError as error:
+            # Of an address that is none, which aiohttp before 3.9 leaves to us.
+            log.debug("what a client sent is not HTTP: %s", type(error).__name__)
+            if self.transport is not None:
+                self.transport.write(_NOT_HTTP)
+                self.transport.close()
 
     def eof_received(self) -> bool | None:
         return self._handler.eof_received() if self._handler is not None else None
