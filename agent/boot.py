@@ -152,8 +152,9 @@ class Journey:
             return
         from .completion import body, report
 
-        url = self._wishes.metadata_url or next(iter(self._config.metadata_urls), USUAL_URL)
-        report(url, body(record))
+        wished = self._wishes.metadata_url
+        urls = (wished,) if wished else self._config.metadata_urls or (USUAL_URL,)
+        report(urls, body(record))
 
     def look(self) -> InstanceData | None:
         """Return the instance's data, None when this machine has no datasource."""

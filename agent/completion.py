@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .datasources.client import read_address
+from .datasources.base import EC2_TOKENS, HUAWEI_TOKENS, Session
+from .datasources.client import Client
 from .errors import DatasourceError
-from .status import troubles
+from .status import trouble_rows
 
-PATH = "/linklocal/v1/boot-report"
+PATH = "linklocal/v1/boot-report"
 TIMEOUT = 2.0
+DEADLINE = 5.0
 MOST = 50
 """Troubles that are told, the first."""
+LARGEST = 48 * 1024
+"""Bytes of a report; a service takes 64 KiB."""
+LONGEST = 500
+"""Characters of one text in it."""
 
 
 def body(record: Mapping[str, Any]) -> bytes:
     """Return the report on *record*, a status: how the boot went in words, without a secret."""
-    words = troubles(dict(record))
-    told = {
-        "schema": 1,
-        "instance_id": record["instance_id"],
-        "status": record["status"],
-        "degraded": record["degraded"],
-        "detail": record["detail"][:1000],
-        "seconds": round(record["finished"] - record["started"], 3),
-        "troubles": [line[:1000] for line in words[:MOST]],
-        "more_troubles": max(0, len(words) - MOST),
+    rows = trouble_rows(record)
+    told = [_trouble(row) for row in rows[:MOST]]
+    while True:
+        report = {
+            "schema": 1,
+            "instance_id": record["instance_id"] or "",
+            "status": record["status"],
+            "degraded": record["degraded"],
+            "detail": record["detail"][:LONGEST],
+            "seconds": max(0.0, round(record["finished"] - record["started"], 3)),
+            "troubles": told,
+            "more_troubles": len(rows) - len(told),
+        }
+        content = json.dumps(report, separators=(",", ":")).encode()
+        if len(content) <= LARGEST or not told:
+            return content
+        del told[-1]
+
+
+def _trouble(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "place": row["place"][:LONGEST],
+        "result": row["result"],
+        "detail": row.get("detail", "")[:LONGEST],
+        "status": row.get("status"),
     }
-    return json.dumps(told, separators=(",", ":")).encode()
 
 
-def report(url: str, content: bytes) -> None:
-    """PUT *content* to the service at *url*; DatasourceError when it does not take it."""
-    from http.client import HTTPConnection, HTTPException
-
-    address = read_address(url)
-    what = f"PUT {url.rstrip('/')}{PATH}"
-    host = f"{address.host}%{address.scope}" if address.scope else address.host
-    connection = HTTPConnection(host, address.port, timeout=TIMEOUT)
-    try:
-        headers = {"Content-Type": "application/json", "Host": address.authority}
-        connection.request("PUT", f"{address.prefix}{PATH}", content, headers)
-        status = connection.getresponse().status
-    except (OSError, HTTPException) as error:
-        raise DatasourceError(f"{what}: {error or type(error).__name__}") from None
-    finally:
-        connection.close()
-    if not 200 <= status < 300:
-        raise DatasourceError(f"{what}: status {status}")
+def report(urls: Sequence[str], content: bytes) -> None:
+    """PUT *content* to the first service of *urls* that takes it; DatasourceError: none does."""
+    troubles = []
+    for url in urls:
+        client = Client(url, timeout=TIMEOUT, deadline=DEADLINE)
+        try:
+            Session(client, (EC2_TOKENS, HUAWEI_TOKENS), eager=False).put(PATH, content)
+        except DatasourceError as error:
+            troubles.append(str(error))
+        else:
+            return
+        finally:
+            client.close()
+    raise DatasourceError("; ".join(troubles))

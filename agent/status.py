@@ -176,20 +176,33 @@ class Status:
         self.record["detail"] = words or self.record["detail"]
 
 
-def troubles(record: Record) -> list[str]:
-    """Return, one line each, all that was asked for in this boot and not done as asked."""
-    lines = []
+def trouble_rows(record: Mapping[str, Any]) -> list[Record]:
+    """Return all that was asked for in this boot and not done as asked, by place."""
+    modules = []
     rows = [*record["parts"]]
-    seen = {part["place"] for part in rows}
+    numbers = {part["place"]: number for number, part in enumerate(rows)}
     for module in record["modules"]:
         if module["result"] == "failed":
-            detail = module.get("detail", "failed")
-            own = detail.startswith(module["name"])
-            lines.append(detail if own else f"{module['name']}: {detail}")
-        rows += [entry for entry in module["entries"] if entry["place"] not in seen]
-    for row in [*record["entries"], *rows]:
-        if row["result"] in BAD:
-            detail = row.get("detail", "")
+            modules.append({"place": module["name"], **module})
+        for entry in module["entries"]:
+            number = numbers.get(entry["place"])
+            if number is None:
+                rows.append(entry)
+            elif "status" in entry:
+                # A script is a whole part; its exit status is known here alone.
+                rows[number] = {**rows[number], "status": entry["status"]}
+    return [row for row in [*modules, *record["entries"], *rows] if row["result"] in BAD]
+
+
+def troubles(record: Mapping[str, Any]) -> list[str]:
+    """Return the same in words, one line each."""
+    lines = []
+    for row in trouble_rows(record):
+        detail = row.get("detail", "")
+        if "entries" in row:
+            own = detail.startswith(row["place"])
+            lines.append(detail if own else f"{row['place']}: {detail or 'failed'}")
+        else:
             lines.append(f"{row['place']}: {row['result']}{': ' if detail else ''}{detail}")
     return lines
 

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from .channel import pass_connection
 from .metrics import Counters
-from .paths import RESET, read_path
+from .paths import BOOT_REPORT, RESET, read_path
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,10 @@ class Patience(NamedTuple):
 AHEAD_LIMIT: Final = 256 * 1024
 """Bytes that a guest may send before what it sent first has been begun with."""
 PLAIN_LIMIT: Final = 4096
-WRITERS: Final = b"/reset-password/"
-"""In the targets of requests that only the writer of several processes can answer."""
+WRITERS: Final = (RESET, BOOT_REPORT)
+"""How the paths begin that only the writer of several processes can answer."""
+WRITERS_WORDS: Final = tuple(b"/" + names[-1].encode() for names in WRITERS)
+"""One of these is in the target of such a request."""
 RESERVED_FILES: Final = 256
 """Files that are not connections of guests: the state, operators, commands."""
 MOST: Final = 65536
@@ -356,11 +358,14 @@ class GuestServer(web.Server):
 
     def passed_on(self, transport: asyncio.Transport, data: bytes) -> bool:
         """Give the connection to the writer when the request that *data* begins is the writer's."""
-        if self._passing is None or WRITERS not in data[:PLAIN_LIMIT]:
+        if self._passing is None:
+            return False
+        begin = data[:PLAIN_LIMIT]
+        if not any(word in begin for word in WRITERS_WORDS):
             return False
         target = data.split(b" ", 2)[1:2]
         names = read_path(target[0].decode("latin-1")) if target else None
-        if not names or names[: len(RESET)] != RESET:
+        if not names or names[:3] not in WRITERS:
             return False
         handle = transport.get_extra_info("socket").fileno()
         return pass_connection(self._passing, self.number, handle, data)

@@ -21,6 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from . import ec2, huawei, openstack
 from .access_log import AccessLogger
+from .boot_reports import LIMIT as REPORT_LIMIT
+from .boot_reports import BootReports
 from .connections import GuestServer, Registry
 from .errors import (
     BadRequest,
@@ -28,6 +30,7 @@ from .errors import (
     NotFound,
     RequestError,
     RequestTimeout,
+    ServiceUnavailable,
     TooManyRequests,
     Unauthorized,
 )
@@ -39,7 +42,7 @@ from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
 from .metrics import Counters
 from .notices import served
-from .paths import EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
+from .paths import BOOT_REPORT, EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
 from .rates import Rates
 from .rendered import Answer, Rendered
 from .replies import GuestRequest, Reply, refusal, start
@@ -84,6 +87,7 @@ class Guests:
         engine: ResetSide | None,
         events: Events,
         *,
+        reports: BootReports | None = None,
         launched: Callable[[str], int | None] = lambda _: None,
         hosts: tuple[str, ...] = (),
         proxy: Proxy | None = None,
@@ -96,6 +100,7 @@ class Guests:
     ) -> None:
         """Serve what *catalog* knows; *store* was made with the mailbox's schema.
 
+        Without *reports* those of boots are another process's to take.
         *launched* tells when an instance was made, in seconds since 1970. *rate* is the most
         requests a second of one instance. *catch_up* is called before each request, to know all
         that was known elsewhere before it.
@@ -104,6 +109,7 @@ class Guests:
         self._tokens = tokens
         self._engine = engine
         self._events = events
+        self._reports = reports
         self._launched = launched
         self._proxy = proxy
         self._now = now
@@ -248,6 +254,8 @@ class Guests:
             if (family := _token_family(request.method, names)) is not None:
                 return self._token(request, caller, family)
             self._admit(request, instance)
+            if names == BOOT_REPORT:
+                return await self._boot_report(request, instance)
             notices = self._events.of(instance.id)
             whole = served(instance, notices, self._launched(instance.id))
             found = self._rendered.render(whole, revision, target)
@@ -340,6 +348,17 @@ class Guests:
             raise BadRequest("GET and POST only are supported.")
         body = await _read_body(request, LIMIT)
         await self._mailbox.post(instance.id, body)
+        return Reply(Answer(200, b"", TEXT))
+
+    async def _boot_report(
+        self, request: web.BaseRequest, instance: Instance
+    ) -> web.StreamResponse:
+        """Take what the guest's agent says of its boot."""
+        if request.method != "PUT":
+            return _not_allowed(request, "PUT")
+        if self._reports is None:
+            raise ServiceUnavailable("Expected this request at the beginning of a connection.")
+        await self._reports.take(instance.id, await _read_body(request, REPORT_LIMIT))
         return Reply(Answer(200, b"", TEXT))
 
 

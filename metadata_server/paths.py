@@ -15,6 +15,7 @@ Names = tuple[str, ...]
 EC2_TOKEN: Final = ("api", "token")
 HUAWEI_TOKEN: Final = ("meta-data", "latest", "api", "token")
 RESET: Final = ("linklocal", "v1", "reset-password")
+BOOT_REPORT: Final = ("linklocal", "v1", "boot-report")
 
 
 def read_path(raw: str) -> Names | None:

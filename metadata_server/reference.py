@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import ec2, huawei, openstack
+from .boot_reports import LIMIT as REPORT_LIMIT
 from .mailbox import LIMIT
 from .tokens import EC2, HUAWEI, LONGEST
 from .tree import Entry
@@ -75,6 +76,12 @@ From anybody else these headers mean nothing.
 {huawei.VALID_SECONDS // 60} minutes; a new one
   is given out {huawei.OVERLAP_SECONDS // 60} minutes before its end.
 
+## What guests say
+
+`PUT /linklocal/v1/boot-report` takes what an agent says of its boot, as [status.md](status.md)
+has it: at most {REPORT_LIMIT // 1024} KiB, the last one of each instance. A token is asked for as
+for any path.
+
 ## Refusals
 
 | Status | When |
@@ -88,6 +95,7 @@ address, `localhost` or configured name; a proxy's signature is wrong |
 | 404 | there is no such path, or no such guest |
 | 405 | the path has other methods |
 | 409 | the password was posted already |
+| 413 | a boot report is too long |
 | 429 | the guest asks more often than `limits.rate`; `Retry-After` says when it may ask again |
 | 431 | the head of the request is too long |
 

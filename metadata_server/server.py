@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from . import events, mailbox, overlay
+from . import boot_reports, events, mailbox, overlay
+from .boot_reports import BootReports
 from .catalog import Catalog, normalised
 from .channel import Setup
 from .config import ServerConfig, Tls
@@ -67,6 +68,7 @@ SCHEMAS: Final = (
     mailbox.SCHEMA,
     overlay.SCHEMA,
     events.SCHEMA,
+    boot_reports.SCHEMA,
     REPLAYS_SCHEMA,
     RESET_SCHEMA,
 )
@@ -182,7 +184,8 @@ async def running(
         clock.watch(engine.sweep)
         box = Mailbox(store)
         notices = Events(store, now=clock.now)
-        changes.forgetting = (box, engine, notices)
+        reports = BootReports(store, now=clock.now)
+        changes.forgetting = (box, engine, notices, reports)
         server = Server(config, catalog, changes, engine, notices, clock)
         identity = Identity(store)
         if config.state is not None:
@@ -202,6 +205,7 @@ async def running(
             store,
             engine,
             notices,
+            reports=reports,
             launched=launched,
             hosts=config.hosts,
             proxy=_proxy(config),
@@ -232,6 +236,7 @@ async def running(
                 server.control_tokens,
                 overlay=changes,
                 replays=Replays(store),
+                reports=reports,
                 more=more,
                 access_keys=server.access_keys,
             ),
@@ -242,7 +247,7 @@ async def running(
         )
         tls = _tls(config.tls)
         stack.push_async_callback(clock.close)
-        stack.push_async_callback(_end, engine, [*guest_sides, control_side])
+        stack.push_async_callback(_end, engine, reports, [*guest_sides, control_side])
         *guest_sockets, control_socket = sockets
         if workers is not None:
             for runner in guest_sides:
@@ -269,9 +274,12 @@ async def listen_on(
     sock.listen(BACKLOG)
 
 
-async def _end(engine: ResetEngine, runners: Sequence[web.BaseRunner]) -> None:
+async def _end(
+    engine: ResetEngine, reports: BootReports, runners: Sequence[web.BaseRunner]
+) -> None:
     """Finish what is under way: long polls at once, other requests with patience."""
     engine.drain()
+    reports.drain()
     await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 

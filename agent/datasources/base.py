@@ -84,6 +84,15 @@ class Session:
             response = self.client.request("GET", path, self._headers)
         return document(response, f"GET {self.client.base_url}/{path}")
 
+    def put(self, path: str, content: bytes) -> None:
+        """PUT *content*, JSON, to *path*; DatasourceError when it is not taken."""
+        media = {"Content-Type": Secret(b"application/json")}
+        response = self.client.request("PUT", path, {**self._headers, **media}, content)
+        if response.status == 401 and self._open():
+            response = self.client.request("PUT", path, {**self._headers, **media}, content)
+        if not 200 <= response.status < 300:
+            raise DatasourceError(f"PUT {self.client.base_url}/{path}: status {response.status}")
+
     def _open(self) -> bool:
         """Get a token, of the first family that the service knows; False when it knows none."""
         self._headers = {}

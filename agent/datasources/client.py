@@ -129,7 +129,11 @@ class Client:
         self._buffer = b""
 
     def request(
-        self, method: str, path: str, headers: Mapping[str, Secret] | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, Secret] | None = None,
+        content: bytes = b"",
     ) -> Response:
         """Return the answer to *method* *path*, whatever its status but for redirects.
 
@@ -144,7 +148,7 @@ class Client:
             attempts += 1
             wait = pause
             try:
-                response = self._attempt(method, path, headers or {}, what)
+                response = self._attempt(method, path, headers or {}, content, what)
             except _Broken as broken:
                 trouble = str(broken)
             else:
@@ -163,11 +167,11 @@ class Client:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _attempt(
-        self, method: str, path: str, headers: Mapping[str, Secret], what: str
+        self, method: str, path: str, headers: Mapping[str, Secret], content: bytes, what: str
     ) -> Response:
         kept = self._connection is not None
         try:
-            return self._exchange(method, path, headers, what)
+            return self._exchange(method, path, headers, content, what)
         except (OSError, _Broken) as error:
             self.close()
             if not kept or self._heard or isinstance(error, socket.timeout):
@@ -177,7 +181,7 @@ class Client:
             raise
         # A server may close a kept connection at any time between two requests.
         try:
-            return self._exchange(method, path, headers, what)
+            return self._exchange(method, path, headers, content, what)
         except (OSError, _Broken) as error:
             self.close()
             raise self._broken(error) from error
@@ -191,7 +195,7 @@ class Client:
         return _Broken((text or type(error).__name__).lower())
 
     def _exchange(
-        self, method: str, path: str, headers: Mapping[str, Secret], what: str
+        self, method: str, path: str, headers: Mapping[str, Secret], content: bytes, what: str
     ) -> Response:
         connection = self._connection or self._connect()
         self.requests += 1
@@ -204,12 +208,12 @@ class Client:
             "Accept-Encoding: identity",
         ]
         if method != "GET":
-            lines.append("Content-Length: 0")
+            lines.append(f"Content-Length: {len(content)}")
         head = "\r\n".join(lines).encode("ascii")
         for name, value in headers.items():
             head += b"\r\n" + name.encode("ascii") + b": " + value.reveal()
         self._expect(connection)
-        connection.sendall(head + b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n" + content)
         status, fields, version = self._head(connection, what)
         while 100 <= status < 200:
             status, fields, version = self._head(connection, what)

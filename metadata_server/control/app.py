@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiohttp import web
 
+from ..boot_reports import BootReports
 from ..catalog import Catalog
 from ..errors import RequestError, Unauthorized
 from ..mailbox import Mailbox
@@ -19,6 +20,7 @@ from ..overlay import Overlay
 from ..reset.engine import ResetEngine
 from . import audit
 from .auth import REALM, Authenticator, Tokens
+from .boot_reports import boot_report_calls
 from .huawei import Huawei
 from .instances import Instances
 from .native import Native
@@ -56,6 +58,7 @@ def make_control_app(
     *,
     overlay: Overlay,
     replays: Replays,
+    reports: BootReports,
     access_keys: AccessKeys | None = None,
     more: Sequence[Call] = (),
 ) -> web.Application:
@@ -72,7 +75,8 @@ def make_control_app(
         HEALTH,
         *Instances(catalog, overlay, mailbox, engine, replays).calls(),
         *native.calls(),
-        *State(catalog, overlay, mailbox, replays).calls(),
+        *boot_report_calls(catalog, reports),
+        *State(catalog, overlay, mailbox, replays, reports).calls(),
         *more,
     )
     app.add_routes(routes(with_document(calls)))

@@ -243,10 +243,7 @@ class Native:
         return web.json_response({"token": token.reveal().decode()})
 
     def _instance(self, request: web.Request) -> Instance:
-        instance = self._catalog.by_id(request.match_info["id"])
-        if instance is None:
-            raise NotFound(f"no such instance: {request.match_info['id'][:64]!r}")
-        return instance
+        return find_instance(self._catalog, request)
 
     def _request(self, request: web.Request) -> ResetRequest:
         """Return the reset at the path, which must be of the instance at the path."""
@@ -282,6 +279,14 @@ class Native:
         view = request_view(asked, self._engine.enrolment(asked.instance))
         headers = {"Location": location} if location else None
         return web.json_response(view, status=status, headers=headers)
+
+
+def find_instance(catalog: Catalog, request: web.Request) -> Instance:
+    """Return the instance at the path; raises NotFound."""
+    instance = catalog.by_id(request.match_info["id"])
+    if instance is None:
+        raise NotFound(f"no such instance: {request.match_info['id'][:64]!r}")
+    return instance
 
 
 async def hashed(password: Secret, scheme: str, *, user: str, instance: Instance) -> Secret:

@@ -231,6 +231,26 @@ CLOCK_MOVED: Final[Schema] = {
     "properties": {"step": SECONDS, "to": MOMENT},
     "additionalProperties": False,
 }
+TROUBLE: Final = table(place=TEXT, result=TEXT, detail=TEXT, status=optional(WHOLE))
+TROUBLE["description"] = "What was not done as asked; `status` is a command's exit status."
+
+BOOT_REPORT: Final = table(
+    instance=TEXT,
+    number={"type": "integer", "description": "how many reports there were, this one included"},
+    received=optional(TIME),
+    report=optional(
+        table(
+            schema={"const": 1},
+            instance_id=TEXT,
+            status={"enum": ["done", "failed"]},
+            degraded=TRUTH,
+            detail=TEXT,
+            seconds={"type": "number"},
+            troubles=many(TROUBLE),
+            more_troubles=WHOLE,
+        )
+    ),
+)
 
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Instance": _instance(),
@@ -242,6 +262,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Enrolment": ENROLMENT,
     "ResetRequest": REQUEST,
     "ResetAsked": ASKED,
+    "BootReport": BOOT_REPORT,
     "Change": CHANGE,
     "State": STATE,
     "Clock": CLOCK,

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from ..boot_reports import BootReports
 from ..catalog import Catalog
 from ..errors import InvalidDocument
 from ..mailbox import LIMIT, Mailbox
@@ -47,12 +48,18 @@ class State:
     """The handlers."""
 
     def __init__(
-        self, catalog: Catalog, overlay: Overlay, mailbox: Mailbox, replays: Replays
+        self,
+        catalog: Catalog,
+        overlay: Overlay,
+        mailbox: Mailbox,
+        replays: Replays,
+        reports: BootReports,
     ) -> None:
         self._catalog = catalog
         self._overlay = overlay
         self._mailbox = mailbox
         self._replays = replays
+        self._reports = reports
 
     def calls(self) -> tuple[Call, ...]:
         done = Answer(
@@ -85,7 +92,7 @@ class State:
                 "DELETE",
                 STATE,
                 "resetState",
-                "Drop all that was changed by API, and posted passwords.",
+                "Drop all that was changed by API, posted passwords and boot reports.",
                 self.reset,
                 {200: done} | CHANGED,
                 (IF_MATCH,),
@@ -122,6 +129,7 @@ class State:
         def also(state: sqlite3.Connection) -> None:
             self._mailbox.load(state, bodies)
             self._replays.forget(state)
+            self._reports.forget_all(state)
 
         try:
             await self._overlay.load(changes, tag=tag, also=also)

@@ -8,7 +8,7 @@ from argparse import Action, ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import api, clock, completion, identity, instance, password, reset, state
+from . import api, clock, completion, identity, instance, password, reset, state, wait_ready
 from .errors import FAILED, USAGE, CtlError, Refused
 from .output import aside, cell
 from .parser import Parser
@@ -22,7 +22,8 @@ finding the server:
   that others can read is refused.
 
 exit status:
-  0 done; 1 failed, or refused by the server; 3 not final within --wait; 64 bad usage
+  0 done; 1 failed, or refused by the server; 2 degraded (wait-ready --strict); 3 not final within
+  --wait or --timeout; 64 bad usage
 """
 
 
@@ -57,7 +58,7 @@ def make_parser() -> Parser:
     parser.add_common()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (instance, state, password, reset, identity, clock, api):
+    for group in (instance, state, password, reset, identity, clock, wait_ready, api):
         group.add(commands)
     completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))

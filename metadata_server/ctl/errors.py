@@ -2,6 +2,7 @@
 
 DONE = 0
 FAILED = 1
+DEGRADED = 2
 NOT_FINAL = 3
 USAGE = 64
 

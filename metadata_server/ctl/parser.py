@@ -68,5 +68,16 @@ def client(options: argparse.Namespace) -> Client:
     return Client(discover(url, token_file, os.environ), getattr(options, "ca_file", None))
 
 
+def read_seconds(text: str) -> float:
+    """Return the argument *text* as a length of time."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError("expected a number of seconds")
+    return seconds
+
+
 def wants_json(options: argparse.Namespace) -> bool:
     return bool(getattr(options, "json", False))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from .errors import DONE, FAILED, NOT_FINAL
 from .output import aside, document, facts, table
-from .parser import Parser, client, wants_json
+from .parser import Parser, client, read_seconds, wants_json
 from .prompts import new_password
 from .reasons import FINAL, fate, outcome
 
@@ -202,20 +202,10 @@ def make_token(options: Namespace) -> int:
 def _add_wait(parser: Parser) -> None:
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=read_seconds,
         metavar="SECONDS",
         help="wait so long for the guest's answer; exit status 3 when there is none yet",
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < 1e9:
-        raise ArgumentTypeError("expected a number of seconds")
-    return seconds
 
 
 def _follow(

@@ -268,4 +268,5 @@ def test_the_service_is_told_how_the_boot_went_when_it_is_to_be(
         assert heads[0].startswith(b"PUT /linklocal/v1/boot-report HTTP/1.1\r\n")
         report = json.loads(bodies[0])
         assert (report["instance_id"], report["status"], report["degraded"]) == (ID, "done", True)
-        assert report["troubles"] == ["unknown: warning: unknown key"]
+        trouble = {"place": "unknown", "result": "warning", "detail": "unknown key"}
+        assert report["troubles"] == [{**trouble, "status": None}]

@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from metadata_server import mailbox, overlay
+from metadata_server import boot_reports, mailbox, overlay
+from metadata_server.boot_reports import BootReports
 from metadata_server.catalog import Catalog
 from metadata_server.control.app import make_control_app
 from metadata_server.control.auth import Tokens
@@ -81,11 +82,13 @@ async def plane(
     clock: Clock | None = None,
 ) -> AsyncIterator[Plane]:
     """Run a control plane for *instances* with its state in *directory*."""
-    store = Store(directory / "state", [mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, SCHEMA])
+    schemas = [mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, SCHEMA, boot_reports.SCHEMA]
+    store = Store(directory / "state", schemas)
+    reports = BootReports(store)
     catalog, box = Catalog(), Mailbox(store)
     changes = Overlay(store, catalog, instances)
     engine = ResetEngine(store, store.directory, catalog)
-    changes.forgetting = (box, engine)
+    changes.forgetting = (box, engine, reports)
     tokens = Tokens([TOKEN, OTHER_TOKEN])
     app = make_control_app(
         catalog,
@@ -94,6 +97,7 @@ async def plane(
         tokens,
         overlay=changes,
         replays=Replays(store),
+        reports=reports,
         access_keys=access_keys,
         more=clock_calls(clock or Clock()),
     )
@@ -111,5 +115,6 @@ async def plane(
         yield Plane(url, directory, app, runner, store, box, engine, tokens)
     finally:
         engine.drain()
+        reports.drain()
         await runner.cleanup()
         store.close()
