@@ -25,10 +25,10 @@ test: lint roots
 lint: $(VENV)/.made
 	$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check && $(VENV)/bin/mypy
 
-# Real guests boot over a Debian 12 tree. It is built once, here rather than within a test's time.
+# Real guests boot over Debian 12 trees. They are built once, here rather than within a test's time.
 roots: $(VENV)/.made
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
-		$(VENV)/bin/python -m tests.guests.roots; fi
+		$(VENV)/bin/python -m tests.guests.roots debian12 machine12; fi
 
 bench: $(VENV)/.made roots
 	$(VENV)/bin/python -m tests.benchmarks

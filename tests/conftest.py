@@ -22,12 +22,14 @@ from .guests import installed, roots
 from .guests.cloud import Cloud
 from .guests.directory import DirectoryGuest
 from .guests.light import LightGuest, Nic
+from .guests.nspawn import NspawnGuest
 
 IN_CI = os.environ.get("CI") == "true"
 # The few things CI itself may leave out; everything else must be installed by .ci/run.
 MAY_SKIP_IN_CI = ("needs another kernel",)
 
 StartGuest = Callable[..., LightGuest]
+StartNspawn = Callable[..., NspawnGuest]
 Serve = Callable[..., Server]
 
 
@@ -173,6 +175,32 @@ def light_guest(debian12: Path) -> Iterator[StartGuest]:
         **options: Any,
     ) -> LightGuest:
         guest = LightGuest(lower, cloud=cloud, nic=nic, **options)
+        guest.__enter__()
+        started.append(guest)
+        return guest
+
+    yield start
+    for guest in started:
+        guest.close()
+
+
+@pytest.fixture(scope="session")
+def machine12() -> Path:
+    """A Debian 12 root tree with systemd and a kernel: the lower tree of nspawn guests and VMs."""
+    need_namespaces()
+    for program in ("mmdebstrap", "systemd-nspawn"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+    return roots.machine12()
+
+
+@pytest.fixture
+def nspawn_guest(machine12: Path) -> Iterator[StartNspawn]:
+    """A function that boots an nspawn guest over Debian 12; all end with the test."""
+    started: list[NspawnGuest] = []
+
+    def start(*, lower: Path = machine12, **options: Any) -> NspawnGuest:
+        guest = NspawnGuest(lower, **options)
         guest.__enter__()
         started.append(guest)
         return guest

@@ -100,9 +100,7 @@ class Cloud:
 
     def attach(self, pid: int, nic: Nic) -> str:
         """Plug in the guest whose init is *pid*; return the name of its port."""
-        port = self._wire(
-            "attach", pid=pid, mac=nic.mac, address=nic.address, address6=nic.address6
-        )
+        port = self._wire("attach", pid=pid, **nic._asdict())
         return str(port)
 
     def detach(self, port: str) -> None:

@@ -26,7 +26,7 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 STAGE = "/tmp"  # Any directory that always exists: a tmpfs goes over it, in the keeper's namespace.
@@ -145,9 +145,12 @@ def pivot_root(root: str) -> None:
     os.chdir("/")
 
 
-def drop_capabilities() -> None:
-    """Take DROPPED_CAPABILITIES from this process and from all it will ever start."""
-    for number in DROPPED_CAPABILITIES.values():
+def drop_capabilities(dropped: Iterable[int]) -> None:
+    """Take capabilities, by number, from this process and from all it will ever start."""
+    mask = sum(1 << number for number in dropped)
+    for number in range(64):
+        if not mask >> number & 1:
+            continue
         libc.prctl(CAPBSET_DROP, number, 0, 0, 0)  # A kernel may not know the newest.
     header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
     sets = ctypes.create_string_buffer(24)
@@ -155,8 +158,7 @@ def drop_capabilities() -> None:
     effective_low, permitted_low, _, effective_high, permitted_high, _ = struct.unpack(
         "=6I", sets.raw
     )
-    dropped = sum(1 << number for number in DROPPED_CAPABILITIES.values())
-    low, high = ~dropped & 0xFFFFFFFF, ~(dropped >> 32) & 0xFFFFFFFF
+    low, high = ~mask & 0xFFFFFFFF, ~(mask >> 32) & 0xFFFFFFFF
     sets.raw = struct.pack(
         "=6I",
         effective_low & low,
@@ -249,7 +251,7 @@ def build_root(settings: dict[str, Any]) -> None:
         os.close(fd)
 
 
-def keep(control: socket.socket) -> None:
+def keep(control: socket.socket, boot: Callable[[list[int], dict[str, Any]], NoReturn]) -> None:
     """Hold the root for as long as *control* is open, and boot it when told to."""
     settings, _ = receive(control)
     if settings is None:
@@ -265,7 +267,7 @@ def keep(control: socket.socket) -> None:
         message, fds = receive(control)
         if booted and (message is None or message["do"] in ("boot", "wait")):
             if message is None:
-                os.kill(booted, signal.SIGKILL)  # Its init has the death signal.
+                os.kill(booted, signal.SIGTERM)  # Its init has the death signal.
             os.waitpid(booted, 0)
             booted = 0
         if message is None:
@@ -274,16 +276,18 @@ def keep(control: socket.socket) -> None:
             booted = os.fork()
             if booted == 0:
                 control.close()
-                boot(socket.socket(fileno=fds[0]), settings)
-            os.close(fds[0])
+                boot(fds, settings)
+            for fd in fds:
+                os.close(fd)
         send(control, {})
 
 
 # --- boot -----------------------------------------------------------------------------------------
 
 
-def boot(link: socket.socket, settings: dict[str, Any]) -> NoReturn:
+def boot(fds: list[int], settings: dict[str, Any]) -> NoReturn:
     """Start one init in a new PID namespace, give it its user map, and end when it ends."""
+    link = socket.socket(fileno=fds[0])
     status = 1
     try:
         die_with_parent()
@@ -389,21 +393,26 @@ def init(link: socket.socket, parent: socket.socket, settings: dict[str, Any]) -
         mount("sysfs", "/sys", "sysfs", RDONLY | NOSUID | NODEV | NOEXEC)
         raise_loopback()
         socket.sethostname(settings["hostname"])
-        drop_capabilities()
-        nothing = os.open("/dev/null", os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(nothing, fd)
-        os.closerange(3, link.fileno())
-        os.closerange(link.fileno() + 1, 1024)
-        os.umask(0o022)
-        send(link, {})
-        Init(link).serve()
+        drop_capabilities(DROPPED_CAPABILITIES.values())
+        serve(link)
     except OSError as error:
         with contextlib.suppress(OSError):
             send(link, {"error": f"{error.filename or 'init'}: {error.strerror}"})
     finally:
         tell_traceback()
         os._exit(0)
+
+
+def serve(link: socket.socket) -> None:
+    """Let go of all that is the host's, say that the guest is there, and do what is asked."""
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    os.closerange(3, link.fileno())
+    os.closerange(link.fileno() + 1, 1024)
+    os.umask(0o022)
+    send(link, {})
+    Init(link).serve()
 
 
 class Init:
@@ -513,4 +522,4 @@ class Init:
 
 
 if __name__ == "__main__":
-    keep(socket.socket(fileno=int(sys.argv[1])))
+    keep(socket.socket(fileno=int(sys.argv[1])), boot)

@@ -1,4 +1,4 @@
-"""Root trees for light guests: built once, kept outside the checkout, never changed afterwards."""
+"""Root trees for guests: built once, kept outside the checkout, never changed afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DEBIAN11, DEBIAN12, DEBIAN13 = "debian11", "debian12", "debian13"
-SUITES = {DEBIAN11: "bullseye", DEBIAN12: "bookworm", DEBIAN13: "trixie"}
+MACHINE12 = "machine12"
+SUITES = {
+    DEBIAN11: "bullseye",
+    DEBIAN12: "bookworm",
+    DEBIAN13: "trixie",
+    MACHINE12: "bookworm",
+}
 # What a small cloud image has, without an init. Debian's cloud-init is in the same tree, so that
 # both agents can be looked at on the same files; nothing starts it.
 PACKAGES = (
@@ -61,6 +67,31 @@ FEWER_PACKAGES = (
     "sudo",
     "tzdata",
 )
+# A whole machine: an init, a kernel, and no agent of any kind that acts at its boot.
+MACHINE_PACKAGES = (
+    *(name for name in PACKAGES if name != "cloud-init"),
+    "dbus",
+    "dosfstools",
+    "fdisk",
+    "gdisk",
+    "ifupdown",
+    "initramfs-tools",
+    "iputils-ping",
+    "libpam-systemd",
+    "linux-image-cloud-amd64",
+    "parted",
+    "systemd-sysv",
+    "xfsprogs",
+)
+# Housekeeping that a timer starts would change what a test looks at, and take its time.
+MASKED_TIMERS = (
+    "apt-daily",
+    "apt-daily-upgrade",
+    "dpkg-db-backup",
+    "e2scrub_all",
+    "fstrim",
+    "man-db",
+)
 # Part of the cache key: raise it when `customise` changes.
 EDITION = 1
 
@@ -80,7 +111,7 @@ def cache() -> Path:
 
 
 def packages_of(name: str) -> tuple[str, ...]:
-    return PACKAGES if name == DEBIAN12 else FEWER_PACKAGES
+    return {DEBIAN12: PACKAGES, MACHINE12: MACHINE_PACKAGES}.get(name, FEWER_PACKAGES)
 
 
 def tree(name: str = DEBIAN12) -> Path:
@@ -105,6 +136,11 @@ def debian13() -> Path:
     return built(DEBIAN13)
 
 
+def machine12() -> Path:
+    """Return a Debian 12 root tree with systemd and a kernel, as `nspawn` and `vm` boot it."""
+    return built(MACHINE12)
+
+
 def built(name: str) -> Path:
     """Return the tree of *name*, built by the first who asks; others wait for that one."""
     made = tree(name)
@@ -120,6 +156,8 @@ def built(name: str) -> Path:
             shutil.rmtree(draft, ignore_errors=True)
             build(draft, SUITES[name], packages_of(name))
             customise(draft)
+            if name == MACHINE12:
+                mask_timers(draft)
             draft.rename(made)
     return made
 
@@ -172,5 +210,11 @@ def customise(root: Path) -> None:
     (root / "etc/fstab").write_text("")
 
 
+def mask_timers(root: Path) -> None:
+    for name in MASKED_TIMERS:
+        (root / f"etc/systemd/system/{name}.timer").symlink_to("/dev/null")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{built(sys.argv[1] if len(sys.argv) > 1 else DEBIAN12)}\n")
+    for wanted in sys.argv[1:] or (DEBIAN12,):
+        sys.stdout.write(f"{built(wanted)}\n")

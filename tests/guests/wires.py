@@ -76,7 +76,9 @@ class Wires:
                 owned.append(address)
         return owned
 
-    def attach(self, pid: int, mac: str, address: str, address6: str | None) -> str:
+    def attach(
+        self, pid: int, mac: str, address: str, address6: str | None, configured: bool
+    ) -> str:
         """Give the guest whose init is *pid* its `eth0`; return the name of the bridge's port."""
         self._ports += 1
         port = f"port{self._ports}"
@@ -86,6 +88,8 @@ class Wires:
         self._route.link("set", index=index, master=self._bridge)
         self._route.link("set", index=index, state="up")
         self._route.route("replace", dst=f"{address.partition('/')[0]}/32", oif=self._bridge)
+        if not configured:
+            return port
         with links(pid, self._cloud) as guest:
             eth0 = guest.link_lookup(ifname="eth0")[0]
             guest.link("set", index=eth0, state="up")
