@@ -388,6 +388,7 @@ INSTANCE: Final = Section(
         ),
         Key("password_hash", SecretText("a crypt(3) hash"), "hash of the first password"),
         Key("spot", SPOT, "makes it a spot instance"),
+        Key("auto_terminate_time", v.MOMENT, "when the server removes it; default: never"),
     ),
     _build,
 )

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from datetime import datetime
 from ipaddress import (
     IPv4Address,
     IPv6Address,
@@ -33,6 +34,7 @@ _KEY_TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
     "ssh-dss",
 )
+_MOMENT = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -153,6 +155,14 @@ def read_url(text: str) -> str:
     return text
 
 
+def read_moment(text: str) -> str:
+    """Read a time of UTC to the second, in the one form that the platform's API has."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError(text)
+    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return text
+
+
 def read_absolute(text: str) -> str:
     if not text.startswith("/") or ".." in text.split("/") or _CONTROL.search(text):
         raise ValueError(text)
@@ -224,6 +234,9 @@ LISTEN: Final = Text(
 )
 CONTROL_LISTEN: Final = Text(read_control_listen, "ADDRESS:PORT, [IPV6]:PORT or unix:PATH")
 URL: Final = Text(read_url, "a URL such as https://vendor.example/data")
+MOMENT: Final = Text(
+    read_moment, "a time of UTC such as 2030-01-19T03:30:52Z", pattern=f"^{_MOMENT.pattern}$"
+)
 ABSOLUTE: Final = Text(read_absolute, "an absolute path such as /etc/motd")
 PUBLIC_KEY: Final = Text(
     read_public_key, "an OpenSSH public key such as 'ssh-ed25519 AAAA… comment'"

@@ -157,3 +157,5 @@ class Instance:
     login_mode: Literal["password", "keypair", "later"] = "later"
     password_hash: Secret | None = None
     spot: Spot | None = None
+    auto_terminate_time: str | None = None
+    """When the instance is removed, such as 2030-01-19T03:30:52Z."""

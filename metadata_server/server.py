@@ -34,6 +34,7 @@ from .control.replays import SCHEMA as REPLAYS_SCHEMA
 from .control.replays import Replays
 from .control.signature import AccessKeys
 from .day.clock import Clock
+from .endings import Endings
 from .errors import ConfigError
 from .events import Events
 from .guests import Guests, http_log
@@ -186,6 +187,7 @@ async def running(
         notices = Events(store, now=clock.now)
         reports = BootReports(store, now=clock.now)
         changes.forgetting = (box, engine, notices, reports)
+        Endings(catalog, changes, clock)
         server = Server(config, catalog, changes, engine, notices, clock)
         identity = Identity(store)
         if config.state is not None:

@@ -5,11 +5,14 @@ What has nothing behind it here (volumes, public addresses, placement) is taken 
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from ..config_values import MOMENT, read_moment
 from ..document import Document
+from ..endings import seconds_of
 from ..instance import Instance
 from ..reset.policy import OsType
 from ..secret import Secret
@@ -17,6 +20,7 @@ from .body import Body
 from .servers import check_meta, meta_patch
 
 MOST_AT_ONCE: Final = 500
+END: Final = "auto_terminate_time"
 
 
 class Order:
@@ -115,10 +119,27 @@ def _common(server: Body, project: str | None, known: Sequence[Instance]) -> Doc
             document["login_mode"] = "keypair"
     if user_data := server.text("user_data", longest=1 << 20, printable=False):
         document["user_data_base64"] = user_data
+    if server.peek(END) not in (None, ""):
+        _set(document, END, read_end(server))
     meta = server.texts("metadata")
     check_meta(meta)
     document |= {key: value for key, value in meta_patch(meta).items() if value}
     return document
+
+
+def read_end(body: Body) -> str | None:
+    """Return the time at which a server is to be removed, which has to be ahead."""
+    text = body.text(END)
+    if text is None:
+        return None
+    try:
+        end = read_moment(text)
+    except ValueError:
+        body.refuse(END, f"expected {MOMENT.expected}, got {text!r}")
+        return None
+    if seconds_of(end) <= time.time():
+        body.refuse(END, f"expected a time that is not over, got {text}")
+    return end
 
 
 def _order(server: Body, document: Document, count: int) -> Order:

@@ -16,7 +16,7 @@ from ..reset.hashing import hash_password
 from ..secret import Secret
 from .audit import note
 from .body import Body, read_body
-from .creation import MOST_AT_ONCE, from_ecs
+from .creation import END, MOST_AT_ONCE, from_ecs, read_end
 from .server_view import moment, page, server_view
 from .servers import Servers, check_for, hashed_for, project_of, wanted_password
 
@@ -28,12 +28,6 @@ NOT_SERVERS: Final = frozenset(
     {"flavors", "flavor-sell-policies", "limits", "os-server-groups", "resize_flavors", "tags"}
 )
 """Calls of the platform that are not here, whose names are where a server's id is."""
-
-
-class NotBuilt(RequestError):
-    """There is nothing behind the call."""
-
-    status = 501
 
 
 class Huawei:
@@ -212,8 +206,16 @@ class Huawei:
         return web.json_response(job)
 
     async def set_end(self, request: web.Request) -> web.Response:
-        self._servers.at(request)
-        raise NotBuilt("auto_terminate_time: this server ends no instances by the clock")
+        """Have the instance removed at a time; an empty one takes that back."""
+        instance = self._servers.at(request)
+        body = await read_body(request)
+        if not body.has(END):
+            body.refuse(END, "expected a time, or an empty string for never")
+        end = None if body.peek(END) == "" else read_end(body)
+        body.check()
+        note(end=end or "never")
+        await self._servers.overlay.set(instance.id, {END: end})
+        return web.Response(status=204)
 
     async def list_events(self, _: web.Request) -> web.Response:
         """List the scheduled events: there are none, since nothing here schedules any."""

@@ -117,6 +117,7 @@ VIEW: Final = table(
     os_type=TEXT,
     launch_index=WHOLE,
     login_mode=TEXT,
+    auto_terminate_time=optional(TIME),
     meta=TEXTS,
     tags=TEXTS,
     keys=many(table(name=TEXT, public_key=TEXT)),

@@ -42,6 +42,7 @@ def server_view(instance: Instance, times: tuple[float, float], base: str) -> di
         "security_groups": [{"name": name} for name in instance.security_groups],
         "key_name": instance.keys[0].name if instance.keys else None,
         "locked": False,
+        "auto_terminate_time": instance.auto_terminate_time or "",
         "config_drive": "",
         "progress": 100,
         "accessIPv4": next((str(n.public_ipv4) for n in instance.nics if n.public_ipv4), ""),

@@ -1,7 +1,9 @@
 """Requests signed with an access key, as the platform's SDKs sign them: SDK-HMAC-SHA256.
 
-A write is taken once: its exact repetition is refused for as long as its date is good. That is
-remembered by this process, and not longer than it lives.
+A write is taken once: its exact repetition is refused for as long as its date is good. But for its
+first two seconds: dates have no fractions, so an SDK that makes the same write twice within one
+second sends the same bytes twice, and means it. That is remembered by this process, and not longer
+than it lives.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ DATE_HEADER: Final = "X-Sdk-Date"
 CONTENT_HEADER: Final = "X-Sdk-Content-Sha256"
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 SKEW_SECONDS: Final = 15 * 60.0
+SAME_SECOND: Final = 2.0
+"""Seconds between two equal writes that are meant: one, and what the way here takes."""
 REMEMBERED: Final = 200_000
 
 _SHOWN: Final = re.compile(
@@ -84,8 +88,7 @@ class AccessKeys:
         if not good or key is None:
             raise Unauthorized(_WRONG)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
-            moment = _moment(date)
-            self._seen.take(signature, moment, until=self._clock() - SKEW_SECONDS)
+            self._seen.take(signature, _moment(date), now=self._clock())
         return Caller(f"key:{access}")
 
     def _date(self, request: web.Request, names: tuple[str, ...]) -> str:
@@ -106,23 +109,28 @@ class _Seen:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._known: set[str] = set()
+        self._known: dict[str, float] = {}
+        """Signatures, and when the first of each came."""
         self._by_date: list[tuple[float, str]] = []
         self._floor = 0.0
         """What is dated no later was forgotten, and cannot be told from a repetition."""
 
-    def take(self, signature: str, moment: float, *, until: float) -> None:
-        """Remember *signature*; raises Unauthorized when it is there already."""
+    def take(self, signature: str, moment: float, *, now: float) -> None:
+        """Remember *signature*, dated *moment*; raises Unauthorized when it came before."""
+        until = now - SKEW_SECONDS
         while self._by_date and (self._by_date[0][0] < until or len(self._by_date) >= self._most):
             dated, old = heapq.heappop(self._by_date)
-            self._known.discard(old)
+            self._known.pop(old, None)
             self._floor = max(self._floor, dated)
-        if signature in self._known:
-            # Dates have no fractions: the same write twice in a second looks like this as well.
+        first = self._known.get(signature)
+        if first is not None:
+            # A clock that was set back makes no request young again.
+            if 0 <= now - first <= SAME_SECOND:
+                return
             raise Unauthorized("this very request was made already; sign it with a later date")
         if moment <= self._floor:
             raise Unauthorized(f"{DATE_HEADER}: too many writes since then; sign the request anew")
-        self._known.add(signature)
+        self._known[signature] = now
         heapq.heappush(self._by_date, (moment, signature))
 
 

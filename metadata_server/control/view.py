@@ -64,6 +64,7 @@ def instance_view(
         "os_type": instance.os_type,
         "launch_index": instance.launch_index,
         "login_mode": instance.login_mode,
+        "auto_terminate_time": instance.auto_terminate_time,
         "meta": dict(instance.meta),
         "tags": dict(instance.tags),
         "keys": [asdict(key) for key in instance.keys],

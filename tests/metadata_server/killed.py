@@ -1,6 +1,7 @@
 """A server that is killed before the statement number N of the first write to its state.
 
-python -m tests.metadata_server.killed STATE N prints its control URL and serves until then.
+python -m tests.metadata_server.killed STATE N prints its control URL and serves until then. With
+COMMITTED for N it is killed when that write is on the disk, and nobody was answered yet.
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 from metadata_server.config import Control, ServerConfig
 from metadata_server.server import running
+from metadata_server.store import Store
 
 from .commands import ANY_PORT, TOKEN
+
+COMMITTED = 0
 
 
 class Killer:
     def __init__(self, step: int) -> None:
         self.connections: list[sqlite3.Connection] = []
         self.left = step
+        self.at_commit = step == COMMITTED
         self.counting = False
 
     def watch(self, event: str, arguments: tuple[object, ...]) -> None:
@@ -32,7 +39,12 @@ class Killer:
     def begins(self, statement: str) -> None:
         self.counting |= statement.startswith("BEGIN")
         self.left -= self.counting
-        if self.left == 0:
+        if self.counting and self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def ended(self, frame: FrameType, event: str, _: object) -> None:
+        """Hear of every function that ends on the writer's thread."""
+        if event == "return" and frame.f_code is Store._transaction.__code__ and self.counting:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -48,4 +60,6 @@ async def serve(state: Path, killer: Killer) -> None:
 if __name__ == "__main__":
     killer = Killer(int(sys.argv[2]))
     sys.addaudithook(killer.watch)
+    if killer.at_commit:
+        threading.setprofile(killer.ended)
     asyncio.run(serve(Path(sys.argv[1]), killer))

@@ -331,14 +331,35 @@ def test_there_are_no_scheduled_events(client: Any) -> None:
         client.update_scheduled_event(updated)
 
 
-def test_an_end_by_the_clock_is_honestly_refused(client: Any) -> None:
-    body = ecs.UpdateServerAutoTerminateTimeRequestBody(auto_terminate_time="2030-01-01T00:00:00Z")
-    request = ecs.UpdateServerAutoTerminateTimeRequest(server_id=ID, body=body)
+def test_an_end_by_the_clock_is_set_shown_and_taken_back(client: Any) -> None:
+    def set_end(time: str) -> int:
+        body = ecs.UpdateServerAutoTerminateTimeRequestBody(auto_terminate_time=time)
+        request = ecs.UpdateServerAutoTerminateTimeRequest(server_id=ID, body=body)
+        return int(client.update_server_auto_terminate_time(request).status_code)
 
-    with pytest.raises(errors.ServerResponseException, match="ends no instances") as refused:
-        client.update_server_auto_terminate_time(request)
+    def shown() -> str:
+        server = client.show_server(ecs.ShowServerRequest(server_id=ID)).server
+        return str(server.auto_terminate_time)
 
-    assert refused.value.status_code == 501
+    assert set_end("2130-01-19T03:30:52Z") == 204
+    assert shown() == "2130-01-19T03:30:52Z"
+    for time in ("2020-01-19T03:30:52Z", "2130-02-30T00:00:00Z", "soon"):
+        with pytest.raises(errors.ClientRequestException, match="auto_terminate_time: expected"):
+            set_end(time)
+    assert shown() == "2130-01-19T03:30:52Z"
+    assert set_end("") == 204
+    assert shown() == ""
+    assert set_end("2130-01-19T03:30:52Z") == 204
+
+
+def test_a_server_is_created_with_its_end(client: Any, server: Server) -> None:
+    request = order(name="new", auto_terminate_time="2130-01-19T03:30:52Z")
+
+    (made,) = client.create_servers(request).server_ids
+
+    instance = server.catalog.by_id(made)
+    assert instance is not None
+    assert instance.auto_terminate_time == "2130-01-19T03:30:52Z"
 
 
 @pytest.mark.filterwarnings("ignore:Method 'nova_:DeprecationWarning")

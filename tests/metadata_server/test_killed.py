@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from .commands import REPOSITORY, TOKEN
+from .killed import COMMITTED
 
 NEVER = 1_000_000
 ALL = "/linklocal/v1/instances"
@@ -82,6 +83,16 @@ def test_a_create_is_whole_or_not_at_all(tmp_path: Path) -> None:
     assert len(outcomes) >= 8
     assert outcomes == sorted(outcomes)
     assert outcomes.count(0) >= 7
+
+
+def test_a_create_that_was_not_answered_is_there(tmp_path: Path) -> None:
+    with server(tmp_path, COMMITTED) as url:
+        assert call("POST", url + ALL, THREE, key="once") is None
+
+    with server(tmp_path) as url:
+        assert known(url) == [each["id"] for each in THREE]
+        call("POST", url + ALL, THREE, key="once")
+        assert known(url) == [each["id"] for each in THREE]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -29,9 +30,24 @@ BASE = f"/v1/{PROJECT}/cloudservers"
 META = f"{BASE}/one/metadata"
 
 
+class Clock:
+    """The real time and what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 @pytest.fixture
-async def control(tmp_path: Path) -> AsyncIterator[Plane]:
-    keys = AccessKeys({ACCESS: Secret(SECRET.encode())}, remembered=50)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Plane]:
+    keys = AccessKeys({ACCESS: Secret(SECRET.encode())}, clock=clock, remembered=50)
     async with plane(tmp_path, [ONE], access_keys=keys) as running:
         yield running
 
@@ -274,16 +290,28 @@ async def test_what_is_changed_is_refused(
     assert SECRET not in text
 
 
-async def test_a_write_is_taken_once_and_a_read_as_often_as_asked(control: Plane) -> None:
+async def test_a_write_is_taken_once_and_a_read_as_often_as_asked(
+    control: Plane, clock: Clock
+) -> None:
     write = signed(control, "POST", META, body={"metadata": {"k": "v"}})
     read = signed(control)
 
-    assert [(await read.answered(control))[0] for _ in range(3)] == [200, 200, 200]
     assert (await write.answered(control))[0] == 200
-    for _ in range(2):
+    for ahead in (3, 600, -600):
+        clock.ahead = ahead
+        assert (await read.answered(control))[0] == 200
         status, text = await write.answered(control)
         assert status == 401
         assert "made already" in text
+
+
+async def test_the_same_write_twice_in_a_second_is_two_writes(control: Plane, clock: Clock) -> None:
+    # What an SDK's signer makes of two equal calls, whose dates have no fractions of a second.
+    write = signed(control, "POST", META, body={"metadata": {"k": "v"}})
+
+    assert [(await write.answered(control))[0] for _ in range(3)] == [200] * 3
+    clock.ahead = 3
+    assert (await write.answered(control))[0] == 401
 
 
 async def test_a_write_that_was_forgotten_is_not_taken_again(control: Plane) -> None:
