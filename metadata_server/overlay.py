@@ -81,7 +81,7 @@ class Overlay:
         self._catalog = catalog
         self._limit = user_data_limit
         self.forgetting = forgetting
-        self._clock = clock
+        self.now = clock
         self._began = clock()
         self._lock = asyncio.Lock()
         self._base: dict[str, Instance] = {}
@@ -147,7 +147,7 @@ class Overlay:
             asked = patch(current) if callable(patch) else patch
             check(asked, command_of(current))
             earlier = self._changes.get(instance_id)
-            now = self._clock()
+            now = self.now()
             if earlier is not None and earlier.kind == "whole":
                 made = Change("whole", patched(earlier.document, asked), earlier.created, now)
             else:
@@ -172,7 +172,7 @@ class Overlay:
             current = self._current(instance_id, tag)
             check(document, command_of(current))
             created = self.times(instance_id)[0]
-            made = Change("whole", {"id": instance_id, **document}, created, self._clock())
+            made = Change("whole", {"id": instance_id, **document}, created, self.now())
             return await self._alter(current, made, force=force)
 
         return await self._alone(change())
@@ -209,7 +209,7 @@ class Overlay:
         async def change() -> None:
             for instance_id in instance_ids:
                 self._current(instance_id, tag)
-            now = self._clock()
+            now = self.now()
             gone = Change("gone", {}, now, now)
             made = {each: gone if each in self._base else None for each in instance_ids}
 
@@ -364,7 +364,7 @@ class Overlay:
         return self._known(current.id)
 
     def _made(self, documents: Sequence[Mapping[str, Any]]) -> list[tuple[Instance, Change]]:
-        now = self._clock()
+        now = self.now()
         made: list[tuple[Instance, Change]] = []
         fresh: dict[tuple[str, object], str] = {}
         ids = set()

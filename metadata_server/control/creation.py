@@ -5,7 +5,6 @@ What has nothing behind it here (volumes, public addresses, placement) is taken 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -48,10 +47,10 @@ class Order:
         return found
 
 
-def from_nova(server: Body, project: str | None, known: Iterable[Instance]) -> Order:
+def from_nova(server: Body, project: str | None, known: Iterable[Instance], now: float) -> Order:
     """Read nova's `server`; raises InvalidBody."""
     instances = list(known)
-    document = _common(server, project, instances)
+    document = _common(server, project, instances, now)
     count = server.number("min_count", 1, least=1, most=MOST_AT_ONCE)
     groups = [each.text("name") for each in server.tables("security_groups")]
     if groups:
@@ -65,10 +64,10 @@ def from_nova(server: Body, project: str | None, known: Iterable[Instance]) -> O
     return _order(server, document, count)
 
 
-def from_ecs(server: Body, project: str | None, known: Iterable[Instance]) -> Order:
+def from_ecs(server: Body, project: str | None, known: Iterable[Instance], now: float) -> Order:
     """Read the platform's `server`; raises InvalidBody."""
     instances = list(known)
-    document = _common(server, project, instances)
+    document = _common(server, project, instances, now)
     count = server.number("count", 1, least=1, most=MOST_AT_ONCE)
     _set(document, "vpc_id", server.text("vpcid"))
     nics = server.tables("nics")
@@ -94,7 +93,7 @@ def from_ecs(server: Body, project: str | None, known: Iterable[Instance]) -> Or
     return _order(server, document, count)
 
 
-def _common(server: Body, project: str | None, known: Sequence[Instance]) -> Document:
+def _common(server: Body, project: str | None, known: Sequence[Instance], now: float) -> Document:
     """Return what both dialects call the same."""
     document: Document = {}
     name = server.text("name")
@@ -120,15 +119,15 @@ def _common(server: Body, project: str | None, known: Sequence[Instance]) -> Doc
     if user_data := server.text("user_data", longest=1 << 20, printable=False):
         document["user_data_base64"] = user_data
     if server.peek(END) not in (None, ""):
-        _set(document, END, read_end(server))
+        _set(document, END, read_end(server, now))
     meta = server.texts("metadata")
     check_meta(meta)
     document |= {key: value for key, value in meta_patch(meta).items() if value}
     return document
 
 
-def read_end(body: Body) -> str | None:
-    """Return the time at which a server is to be removed, which has to be ahead."""
+def read_end(body: Body, now: float) -> str | None:
+    """Return the time at which a server is to be removed, which has to be ahead of *now*."""
     text = body.text(END)
     if text is None:
         return None
@@ -137,7 +136,7 @@ def read_end(body: Body) -> str | None:
     except ValueError:
         body.refuse(END, f"expected {MOMENT.expected}, got {text!r}")
         return None
-    if seconds_of(end) <= time.time():
+    if seconds_of(end) <= now:
         body.refuse(END, f"expected a time that is not over, got {text}")
     return end
 

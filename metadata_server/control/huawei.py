@@ -178,7 +178,8 @@ class Huawei:
     async def create(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         dry = body.flag("dry_run")
-        order = from_ecs(body.table("server"), project_of(request), self._servers.all(None))
+        known, now = self._servers.all(None), self._servers.overlay.now()
+        order = from_ecs(body.table("server"), project_of(request), known, now)
         hash = None
         if order.password is not None:
             hash = await hashed_for(order.password, order.os_type)
@@ -211,7 +212,7 @@ class Huawei:
         body = await read_body(request)
         if not body.has(END):
             body.refuse(END, "expected a time, or an empty string for never")
-        end = None if body.peek(END) == "" else read_end(body)
+        end = None if body.peek(END) == "" else read_end(body, self._servers.overlay.now())
         body.check()
         note(end=end or "never")
         await self._servers.overlay.set(instance.id, {END: end})

@@ -79,7 +79,8 @@ class Nova:
     async def create_server(self, request: web.Request) -> web.Response:
         project = project_of(request)
         body = await read_body(request)
-        order = from_nova(body.table("server"), project, self._servers.all(None))
+        known, now = self._servers.all(None), self._servers.overlay.now()
+        order = from_nova(body.table("server"), project, known, now)
         hash = None
         if order.password is not None:
             hash = await hashed_for(order.password, order.os_type)

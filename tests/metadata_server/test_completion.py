@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,28 @@ COMP_WORDS=("$@")
 COMP_CWORD=$(($# - 1))
 _linklocal
 printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+FISH = """
+linklocal completion fish | source
+complete -C "linklocal $argv"
+"""
+
+# The shell itself completes what is typed at its terminal, and tells here what it would offer.
+ZSH = r"""
+PROMPT= RPROMPT=
+autoload -Uz compinit && compinit -u -D
+source <(linklocal completion zsh)
+compadd() {
+    local -a found
+    builtin compadd -O found "$@"
+    print -rl -- $found >>found
+}
+comppostfuncs=(leave)
+leave() { exit 0 }
+bindkey '^I' complete-word
+print ready
 """
 
 
@@ -94,6 +117,82 @@ async def test_bash_offers_files_and_the_ids_of_instances(tmp_path: Path) -> Non
     assert ids.out.splitlines()[0] == "web-1\tn1"
     # No server: nothing to offer, and no words between what is being typed.
     assert await completed(tmp_path, "instance", "show", "web") == []
+
+
+@pytest.mark.parametrize("shell", ["fish", "zsh"])
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("st", ["state"]),
+        ("instance re", ["remove", "reset"]),
+        ("--json instance l", ["list"]),
+        ("instance set x --fo", ["--force"]),
+        ("instance options x --http-tokens ", ["optional", "required"]),
+        ("instance show web", ["web-1", "web-2"]),
+        ("instance add vm", ["vm.yaml"]),
+    ],
+)
+async def test_other_shells_offer_the_same(
+    tmp_path: Path, shell: str, typed: str, found: list[str]
+) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "vm.yaml").touch()
+    async with served(tmp_path, *INSTANCES) as control:
+        environment = {
+            "PATH": on_path(tmp_path / "bin"),
+            "HOME": str(tmp_path),
+            "TERM": "dumb",
+            "LINKLOCAL_URL": control.url,
+            "LINKLOCAL_TOKEN_FILE": str(control.token_file),
+        }
+        ask = {"fish": asked_of_fish, "zsh": asked_of_zsh}[shell]
+        offered = await asyncio.to_thread(ask, program, typed, tmp_path, environment)
+
+    # zsh asks itself more than once for files.
+    assert sorted(set(offered)) == found
+
+
+def asked_of_fish(
+    program: str, typed: str, directory: Path, environment: dict[str, str]
+) -> list[str]:
+    ran = subprocess.run(
+        [program, "--no-config", "-c", FISH, "--", typed],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return [line.partition("\t")[0] for line in ran.stdout.splitlines()]
+
+
+def asked_of_zsh(
+    program: str, typed: str, directory: Path, environment: dict[str, str]
+) -> list[str]:
+    (directory / "setup").write_text(ZSH)
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [program, "-f", "-i"],
+            cwd=directory,
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as shell:
+            os.write(ours, b"source ./setup\n")
+            seen = b""
+            while b"ready" not in seen:
+                seen += os.read(ours, 4096)
+            os.write(ours, f"linklocal {typed}\t".encode())
+            shell.wait(60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return (directory / "found").read_text().split()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from metadata_server import mailbox, overlay
 from metadata_server.catalog import Catalog
+from metadata_server.day.clock import Clock
 from metadata_server.endings import Endings, seconds_of
 from metadata_server.instance import Instance
 from metadata_server.overlay import Overlay
@@ -31,27 +31,26 @@ class Cloud:
     """A state with two instances and a clock that stands until it is set."""
 
     def __init__(self, directory: Path) -> None:
-        self.now = seconds_of(END) - 60
+        self.clock = Clock(seconds_of(END) - 60)
         self.store = Store(directory / "state", [mailbox.SCHEMA, overlay.SCHEMA])
         self.catalog = Catalog()
         self.overlay = Overlay(self.store, self.catalog, [NEVER, SOON])
-        self.endings = Endings(self.catalog, self.overlay, clock=lambda: self.now)
+        Endings(self.catalog, self.overlay, self.clock)
 
     def ids(self) -> list[str]:
         return [each.id for each in self.catalog.all()]
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Cloud:
+async def cloud(tmp_path: Path) -> Cloud:
     return Cloud(tmp_path)
 
 
 async def test_an_instance_goes_at_its_time_and_stays_away(cloud: Cloud, tmp_path: Path) -> None:
-    await cloud.endings.end_due()
+    await cloud.clock.step(59)
     assert cloud.ids() == ["never", "soon"]
 
-    cloud.now += 60
-    await cloud.endings.end_due()
+    await cloud.clock.step(1)
     assert cloud.ids() == ["never"]
 
     cloud.store.close()
@@ -74,23 +73,10 @@ async def test_what_was_changed_last_counts(
     cloud: Cloud, change: Callable[[Cloud], Awaitable[object]], left: list[str]
 ) -> None:
     await change(cloud)
-    cloud.now += 60
 
-    await cloud.endings.end_due()
+    await cloud.clock.step(60)
 
     assert cloud.ids() == left
-
-
-async def test_who_waits_wakes_when_an_end_is_set(cloud: Cloud) -> None:
-    gone = asyncio.Event()
-    cloud.catalog.watch(lambda _, drop: gone.set() if "never" in drop else None)
-    running = asyncio.create_task(cloud.endings.run())
-
-    await cloud.overlay.set("never", {"auto_terminate_time": "2029-01-01T00:00:00Z"})
-
-    await asyncio.wait_for(gone.wait(), 30)
-    running.cancel()
-    assert cloud.ids() == ["soon"]
 
 
 def test_a_guest_whose_end_has_come_is_served_no_more(serve: Serve) -> None:
