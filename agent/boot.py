@@ -13,14 +13,15 @@ from .host import Host
 from .instance import InstanceData
 from .journal import log
 from .modules import NAMES, Name, load_module
-from .modules.base import Context, Frequency, Module, Stage, Turn, UserScript
-from .report import BAD, Entry, Report
+from .modules.base import Context, Frequency, Module, Past, Stage
+from .report import BAD, EARLIER, INTERRUPTED, Entry, Report, earlier
 from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
 from .state import State
 from .status import Status
 from .user_data.gather import Placed
-from .user_data.parts import PER_BOOT, PER_INSTANCE, PER_ONCE, Part
+from .user_data.parts import Part
+from .user_scripts import file_name, user_script
 
 if TYPE_CHECKING:
     from .output import Outputs
@@ -39,10 +40,7 @@ class Wishes(NamedTuple):
     """Above what all others say."""
 
 
-TURNS = {PER_ONCE: Turn.PER_ONCE, PER_BOOT: Turn.PER_BOOT, PER_INSTANCE: Turn.PER_INSTANCE}
 USUAL_URL = "http://169.254.169.254"
-RESERVED = ("bootcmd", "runcmd")
-"""File names in the directory of scripts that are not the scripts'."""
 
 
 def boot(host: Host, wishes: Wishes) -> Status:
@@ -280,7 +278,7 @@ class Journey:
             config=gathered.config,
             default_user=config.default_user(self._host, self._config),
             scripts=self._state.scripts,
-            user_scripts=tuple(map(_user_script, gathered.scripts)),
+            user_scripts=tuple(map(user_script, gathered.scripts)),
             marks=self._state,
             timeout=self._config.script_timeout,
         )
@@ -305,7 +303,7 @@ class Journey:
                 context.report,
                 place=place,
                 content=part.content,
-                name=name,
+                name=file_name(name),
                 directory=context.scripts,
                 env={"INSTANCE_ID": context.instance.instance_id},
                 timeout=context.timeout,
@@ -331,18 +329,19 @@ class Journey:
             )
 
     def _load_and_apply(self, name: Name, context: Context) -> None:
-        if not name.again and self._state.ran(Frequency.INSTANCE, name.name):
-            self._status.module(name.name, name.stage, "ran before")
+        past = None if name.again else self._state.past(Frequency.INSTANCE, name.name)
+        if past is not None:
+            self._ran_before(name, context, past)
             return
         module = load_module(name.name)
         frequency, entries = module.frequency, context.report.entries
         once = module.at_most_once and frequency is not Frequency.ALWAYS
-        if self._state.ran(frequency, module.name):
+        past = self._state.past(frequency, module.name)
+        if past is not None:
             # What is at most once and was cut off may have been half done: that is to be known.
-            if once and not self._state.claim(frequency, module.name):
-                words = "was at work when an earlier boot was cut off, and is not run again"
-                context.report.warning(module.name, words)
-            self._status.module(module.name, module.stage, "ran before", entries=entries)
+            if once and not past.ended:
+                context.report.failed(module.name, INTERRUPTED)
+            self._ran_before(name, context, past)
             return
         began = time.monotonic()
         section = self._section(module, context)
@@ -351,23 +350,31 @@ class Journey:
         if module.at_most_once and (name.keys or context.user_scripts):
             self._status.write()
         self._host.cause = module.name
-        try:
-            module.apply(section, context)
-        finally:
-            self._host.cause = ""
-            if once:
-                self._state.ended(frequency, module.name)
-        if not once:
-            self._state.mark(frequency, module.name)
+        failure = guarded(partial(module.apply, section, context))
+        self._host.cause = ""
+        if once and failure:
+            failed = Entry(module.name, "failed", failure.removeprefix(f"{module.name}: "))
+            self._state.ended(frequency, module.name, [failed, *entries])
+        elif not failure:
+            self._state.ended(frequency, module.name, entries)
+        if failure:
+            raise AgentError(failure)
         seconds = time.monotonic() - began
         for entry in entries:
             if entry.result in BAD:
                 log.error("%s: %s: %s", entry.place, entry.result, entry.detail)
         # Scripts have a mark each.
         scripts = module.at_most_once and not once and context.user_scripts
-        result = "ran before" if scripts and not entries else "done"
+        past_only = all(entry.detail.startswith((EARLIER, INTERRUPTED)) for entry in entries)
+        result = "ran before" if scripts and past_only else "done"
         log.info("%s: %s in %.3f s", module.name, result, seconds)
         self._status.module(module.name, module.stage, result, "", seconds, entries)
+
+    def _ran_before(self, name: Name, context: Context, past: Past) -> None:
+        """Say that the module had its turn at an earlier boot, and what was not done then."""
+        entries = context.report.entries
+        entries += map(earlier, past.troubles)
+        self._status.module(name.name, name.stage, "ran before", entries=entries)
 
     def _section(self, module: Module, context: Context) -> Any:
         """Return what *module* reads of the cloud-config, typed."""
@@ -385,12 +392,3 @@ class Journey:
         for key, words in unknown_keys(context.config):
             self._status.report.warning(key, words)
             log.warning("%s: %s", key, words)
-
-
-def _user_script(placed: Placed) -> UserScript:
-    """Return the part as a script to be run, with its turn."""
-    part, name = placed.part, placed.name
-    turn = TURNS.get(part.type) or (Turn.VENDOR if placed.origin else Turn.USER)
-    if name in RESERVED:
-        name += "-script"
-    return UserScript(name, placed.place, part.content, turn, placed.prefix)

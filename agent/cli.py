@@ -133,18 +133,23 @@ def _way(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Boot, and return how it went."""
+    import os
+
     from .boot import boot, finish
     from .host import Host
     from .journal import log
 
     host = Host(options.root)
     _check_rights(host)
+    # What the agent makes and gives no other mode is its own; programs get the usual one.
+    before = os.umask(0o077)
     log.stderr = not options.quiet
     try:
         done = boot(host, _wishes(options))
         record = done.record
     finally:
         log.flush_to(host)
+        os.umask(before)
     if record["status"] != "running":
         print(_summary(record), flush=True)
         finish(host, done)

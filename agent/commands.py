@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "LOGNAME": "root",
     "LANG": "C.UTF-8",
 }
+UMASK = 0o022
+"""What is started makes files that others can read, whatever the agent's own umask."""
 KEPT = 65536
 """Bytes of output that are kept in memory, the last ones."""
 # Without pidfd_open (Linux before 5.3) the end of a program is looked for this often, in seconds.
@@ -94,6 +96,7 @@ def _start(
             stderr=subprocess.STDOUT,
             env={**ENVIRONMENT, **(env or {})},
             cwd=cwd if root is None else None,
+            umask=UMASK,
             start_new_session=True,
             preexec_fn=None if root is None else _entering(root, cwd),
         )

@@ -213,17 +213,19 @@ class Files:
         """Make the directory; say whether anything changed.
 
         One that is there stays as it is, but for a private one (no bit for group and others),
-        which gets the mode and owner asked for.
+        which gets the mode and owner asked for; PermissionError when it is a link or somebody
+        else's, who may have put anything there.
         """
-        with self.at(path, make=True) as (parent, name):
+        private = not mode & 0o077
+        with self.at(path, follow=not private, make=True) as (parent, name):
             there = _status(parent, name)
+            if there is not None and private:
+                self.refuse_strangers(there)
             if there is None:
                 os.mkdir(name, 0o700, dir_fd=parent)
             elif not stat.S_ISDIR(there.st_mode):
                 raise FileExistsError(errno.EEXIST, "there is something else than a directory")
-            elif mode & 0o077 or (
-                stat.S_IMODE(there.st_mode) == mode and self._owned(there, owner)
-            ):
+            elif not private or (stat.S_IMODE(there.st_mode) == mode and self._owned(there, owner)):
                 return False
             directory = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
             try:
@@ -232,6 +234,13 @@ class Files:
             finally:
                 os.close(directory)
             return True
+
+    def refuse_strangers(self, there: os.stat_result) -> None:
+        """Raise PermissionError unless what is to be private is ours already, and no link."""
+        if stat.S_ISLNK(there.st_mode):
+            raise PermissionError(errno.EPERM, "is a link, where a directory of our own is needed")
+        if there.st_uid not in (os.geteuid(), os.stat(self.root).st_uid):
+            raise PermissionError(errno.EPERM, f"belongs to uid {there.st_uid}, and is not ours")
 
     def remove(self, path: str) -> bool:
         """Remove the file, link or empty directory; say whether there was one."""

@@ -78,7 +78,7 @@ def main() -> None:
             if made is not None:
                 handlers.append(made)
                 by_type.update(dict.fromkeys(made.types, made))
-                say(part=name, result="done", types=made.types)
+                say(part=name, result="done", types=made.types, called=made.active)
         elif part["type"] in by_type:
             hand(by_type[part["type"]], part, payload)
     for each in handlers:
@@ -96,7 +96,7 @@ def hand(handler: Handler, part: dict[str, Any], payload: bytes) -> None:
     say(part=name, by=handler.name)
     if handler.active:
         attempt(name, lambda: handler.call(part["type"], name, text, part["headers"]))
-    say(part=name, ended=True)
+    say(part=name, ended=True, called=handler.active)
 
 
 if __name__ == "__main__":

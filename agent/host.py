@@ -167,7 +167,8 @@ class Host:
 
     def make_directory(self, path: str, *, mode: int = 0o755, owner: str = "root:root") -> None:
         """Make *path* and the parents it lacks. One that is there keeps its mode and owner,
-        unless *mode* is private (nothing for group and others): then it is made so.
+        unless *mode* is private (nothing for group and others): then it is made so, and one
+        that is a link or somebody else's is refused.
         """
         with _refusal(f"make directory {path}"):
             self._files.make_directory(path, mode=mode, owner=self._owner(owner))

@@ -140,12 +140,15 @@ class Overlay(Files):
 
     def make_directory(self, path: str, *, mode: int, owner: Owner) -> bool:
         """Keep a directory at *path*; say whether anything changed."""
-        place = self._place(path, follow=True)
+        private = not mode & 0o077
+        place = self._place(path, follow=not private)
         there = self.stat(place, follow=False)
         if there is not None:
+            if private:
+                self.refuse_strangers(there)
             if not stat.S_ISDIR(there.st_mode):
                 raise FileExistsError(errno.EEXIST, "there is something else than a directory")
-            if mode & 0o077 or (stat.S_IMODE(there.st_mode) == mode and self._owned(there, owner)):
+            if not private or (stat.S_IMODE(there.st_mode) == mode and self._owned(there, owner)):
                 return False
             if place not in self._nodes:
                 # Only its mode changes: what is in it stays to be seen.

@@ -9,13 +9,13 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from .errors import HostError
 from .host import Host
-from .modules.base import Frequency, Marks
-from .report import Report
+from .modules.base import Frequency, Marks, Past
+from .report import BAD, INTERRUPTED, Entry, Report, earlier
 from .scripts import status_text
 from .secret import Secret
 from .state import LARGEST
@@ -54,10 +54,10 @@ def handle(
     python = sys.executable if host.live else host.which("python3")
     if not python:
         return tuple(_failed(part, "there is no python3") for part in parts)
-    before = marks.claim(Frequency.INSTANCE, place.name)
-    told = json.dumps({"first": before is None, "parts": [_told(part) for part in parts]})
+    past = marks.claim(Frequency.INSTANCE, place.name)
+    told = json.dumps({"first": past is None, "parts": [_told(part) for part in parts]})
     results = f"{place.directory}/{place.name}.results"
-    output = f"{place.directory if before is None else place.later}/{place.name}.output"
+    output = f"{place.directory if past is None else place.later}/{place.name}.output"
     failure = ""
     try:
         host.make_directory(place.later, mode=0o700)
@@ -74,12 +74,36 @@ def handle(
         failure = str(error)
     lines = _lines(host.read(results, limit=LARGEST) or b"")
     host.remove(results)
-    marks.ended(Frequency.INSTANCE, place.name)
     finished = any(line.get("finished") for line in lines)
-    if before == "":
-        words = "were at work when an earlier boot was cut off; those for once are not run again"
-        report.warning(f"{place.origin} part handlers".strip(), words)
-    return _settled(parts, lines, "" if finished else failure)
+    settled = _settled(parts, lines, "" if finished else failure)
+    what = f"{place.origin} part handlers".strip()
+    if past is None:
+        marks.ended(Frequency.INSTANCE, place.name, _troubles(parts, settled))
+        return settled
+    if not past.ended:
+        report.failed(what, INTERRUPTED)
+    called = {str(line.get("part")) for line in lines if line.get("called")}
+    return _with_past(settled, past, called)
+
+
+def _troubles(parts: Sequence[Part], settled: Sequence[Part]) -> list[Entry]:
+    """Return what the handlers made of *parts* that was not as asked."""
+    return [
+        Entry(part.name, part.result, part.detail)
+        for before, part in zip(parts, settled)
+        if part != before and part.result in BAD
+    ]
+
+
+def _with_past(parts: Sequence[Part], past: Past, called: Collection[str]) -> tuple[Part, ...]:
+    """Return *parts* with what became of them at the first boot, but for those *called* now."""
+    known = {entry.place: earlier(entry) for entry in past.troubles}
+    return tuple(
+        part._replace(result=known[part.name].result, detail=known[part.name].detail)
+        if part.name in known and part.name not in called and part.result == "done"
+        else part
+        for part in parts
+    )
 
 
 def _settled(

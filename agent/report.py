@@ -23,6 +23,14 @@ class Entry(NamedTuple):
 RESULTS = ("done", "failed", "refused", "not run", "warning", "notice")
 BAD = frozenset({"failed", "refused", "not run", "warning"})
 """Results that make a boot degraded."""
+EARLIER = "earlier: "
+"""How the detail begins of what became so at an earlier boot, and was not tried again."""
+INTERRUPTED = "interrupted at an earlier boot, not run again"
+
+
+def earlier(entry: Entry) -> Entry:
+    """Return *entry*, of an earlier boot, as this one tells of it."""
+    return entry._replace(detail=EARLIER + (entry.detail or entry.result))
 
 
 class Report:

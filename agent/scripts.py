@@ -16,6 +16,8 @@ from .secret import Secret
 
 Entry = Union[str, Sequence[str]]
 
+OUTPUT = ".output"
+"""How the names end of files with what scripts printed."""
 SHELL = "/bin/sh"
 LONGEST_COMMAND = 50
 """Most entries that may form one command together, as an `if` in one and its `fi` in another do."""
@@ -78,7 +80,7 @@ def run_script(
     if not host.runs:
         report.add(place, "not run", "programs cannot be run here")
         return -1
-    path, output = f"{directory}/{name}", f"{directory}/{name}.output"
+    path, output = f"{directory}/{name}", f"{directory}/{name}{OUTPUT}"
     began = time.monotonic()
     try:
         host.write(path, content, mode=0o700)
@@ -132,7 +134,7 @@ def run_entries(
     if not host.runs:
         report.add(place, "not run", "programs cannot be run here")
         return
-    results, output = f"{directory}/{place}.results", f"{directory}/{place}.output"
+    results, output = f"{directory}/{place}.results", f"{directory}/{place}{OUTPUT}"
     path = f"{directory}/{place}"
     commands = _commands(host, report, place, entries)
     if not commands:

@@ -7,13 +7,16 @@ while a boot in separate stages is under way.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .errors import HostError
 from .host import Host
 from .instance import InjectedFile, InstanceData
-from .modules.base import STATE, Frequency
+from .modules.base import STATE, Frequency, Past
+from .report import BAD, Entry
+from .scripts import OUTPUT
 from .secret import Secret
 from .user_data.parts import Part
 
@@ -22,6 +25,11 @@ HANDOVER = f"{RUN}/agent/instance.json"
 LARGEST = 512 * 1024 * 1024
 """Bytes of what is handed over, or told by a part handler: user data several times over."""
 SECRETS = ("user_data", "vendor_data", "vendor_data2", "random_seed")
+ENDED = "ended"
+MOST_TROUBLES = 50
+"""What is kept of one thing, for later boots; the first."""
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{12}")
+"""A file that was being written, as `Files` names it."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -57,39 +65,62 @@ class State:
             self.scripts,
         ):
             self._host.make_directory(path, mode=0o700)
+        self._sweep()
         content = instance_id.encode() + b"\n"
         if before != content:
             self._host.write(f"{STATE}/instance-id", content, mode=0o600)
         return before != content
 
-    def ran(self, frequency: Frequency, name: str) -> bool:
-        """Say whether *name* has its mark, so that it is not to run again."""
+    def past(self, frequency: Frequency, name: str) -> Past | None:
+        """Return what is known of *name*; None when it has no mark, so that it is to run."""
         path = self._mark(frequency, name)
-        return bool(path) and self._host.kind(path) is not None
+        content = self._host.read(path) if path else None
+        return None if content is None else _past(content)
 
-    def mark(self, frequency: Frequency, name: str) -> None:
-        """Note that *name* ran; after a power cut it may have to run again."""
-        if path := self._mark(frequency, name):
-            self._host.write(path, b"", mode=0o600)
-
-    def claim(self, frequency: Frequency, name: str) -> str | None:
+    def claim(self, frequency: Frequency, name: str) -> Past | None:
         """Mark *name* as started, on the disk, and return None: it is to run now.
 
-        When it has its mark, return what is known of it: how it ended, empty when it never did.
+        When it has its mark, return what is known of it.
         """
+        known = self.past(frequency, name)
+        if known is None and (path := self._mark(frequency, name)):
+            self._host.write(path, b"", mode=0o600, durable=True)
+        return known
+
+    def ended(self, frequency: Frequency, name: str, entries: Sequence[Entry] = ()) -> None:
+        """Note that *name* ended, and what of *entries* later boots are to know."""
         path = self._mark(frequency, name)
         if not path:
-            return None
-        content = self._host.read(path)
-        if content is not None:
-            return content.decode("ascii", "replace").strip()
-        self._host.write(path, b"", mode=0o600, durable=True)
-        return None
+            return
+        bad = [entry for entry in entries if entry.result in BAD]
+        kept = bad[:MOST_TROUBLES]
+        if len(bad) > len(kept):
+            kept.append(Entry(name, "failed", f"and {len(bad) - len(kept)} more"))
+        lines = [ENDED, *(json.dumps(entry._replace(seconds=None)) for entry in kept)]
+        self._host.write(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
 
-    def ended(self, frequency: Frequency, name: str, how: str = "ended") -> None:
-        """Note that *name* ended, and how in a word."""
-        if path := self._mark(frequency, name):
-            self._host.write(path, f"{how}\n".encode(), mode=0o600)
+    def _sweep(self) -> None:
+        """Remove what a boot that was cut off has left: texts of scripts, and files half written.
+
+        What scripts printed stays.
+        """
+        for path in self._private():
+            scripts = path.endswith("/scripts")
+            for name in self._host.names(path):
+                if _DRAFT.fullmatch(name) or (scripts and not name.endswith(OUTPUT)):
+                    self._host.remove(f"{path}/{name}")
+
+    def _private(self) -> Iterator[str]:
+        """Give the directories of all instances that files are written in."""
+        yield STATE
+        for once in (f"{STATE}/once", f"{STATE}/instances"):
+            if self._host.kind(once) == "directory":
+                yield once
+        for name in self._host.names(f"{STATE}/instances"):
+            for below in ("marks", "scripts", "fetched"):
+                path = f"{STATE}/instances/{name}/{below}"
+                if self._host.kind(path) == "directory":
+                    yield path
 
     # --- what was fetched once for an instance
 
@@ -163,6 +194,19 @@ class State:
     def forget(self) -> None:
         """Remove what was kept for the stages of this boot."""
         self._host.remove(HANDOVER)
+
+
+def _past(content: bytes) -> Past:
+    """Return what a mark says; one that a power cut has emptied says that nothing ended."""
+    first, *lines = content.decode("utf-8", "replace").splitlines() or [""]
+    troubles = []
+    for line in lines:
+        try:
+            place, result, detail, status, _, output = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        troubles.append(Entry(str(place), str(result), str(detail), status, None, output))
+    return Past(first == ENDED, tuple(troubles))
 
 
 def _part(fields: dict[str, Any]) -> Part:

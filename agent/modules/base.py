@@ -1,12 +1,12 @@
 """What a module is: a section of cloud-config, its stage and frequency, and what applies it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Callable, NamedTuple, Optional, Protocol
 
 from ..host import Host
 from ..instance import InstanceData
-from ..report import Report
+from ..report import Entry, Report
 from ..secret import Secret
 
 STATE = "/var/lib/linklocal/agent"
@@ -53,29 +53,38 @@ class UserScript(NamedTuple):
     """The words before its path where it is run."""
 
 
+class Past(NamedTuple):
+    """What is known of something that was started at an earlier boot."""
+
+    ended: bool
+    """False when that boot was cut off while it was at work."""
+    troubles: tuple[Entry, ...] = ()
+    """What was refused or failed in it."""
+
+
 class Marks(Protocol):
     """Remembers over boots, crashes and power cuts what was started and what ended."""
 
-    def claim(self, frequency: Frequency, name: str) -> Optional[str]:
+    def claim(self, frequency: Frequency, name: str) -> Optional[Past]:
         """Mark *name* as started, on the disk, and return None: it is to run now.
 
-        When it has its mark, return what is known of it: how it ended, empty when it never did.
+        When it has its mark, return what is known of it.
         """
         ...
 
-    def ended(self, frequency: Frequency, name: str, how: str = "ended") -> None:
-        """Note that *name* ended, and how in a word."""
+    def ended(self, frequency: Frequency, name: str, entries: Sequence[Entry] = ()) -> None:
+        """Note that *name* ended, and what of *entries* later boots are to know."""
         ...
 
 
 class NoMarks:
     """Remembers nothing: everything is to run now."""
 
-    def claim(self, frequency: Frequency, name: str) -> Optional[str]:
+    def claim(self, frequency: Frequency, name: str) -> Optional[Past]:
         """Say that *name* never ran."""
         return None
 
-    def ended(self, frequency: Frequency, name: str, how: str = "ended") -> None:
+    def ended(self, frequency: Frequency, name: str, entries: Sequence[Entry] = ()) -> None:
         """Forget it."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import HostError
+from ..report import INTERRUPTED, earlier
 from ..scripts import run_script
 from .base import Context, Frequency, Module, Stage, Turn, UserScript
 
@@ -23,17 +24,21 @@ class Scripts(NamedTuple):
 
 def run(scripts: Sequence[UserScript], context: Context) -> None:
     """Run the scripts that have not had their turn, whatever becomes of each."""
+    entries = context.report.entries
     for script in sorted(scripts, key=lambda each: (each.turn.value, each.name)):
         frequency = FREQUENCIES.get(script.turn, Frequency.INSTANCE)
         mark = _mark(script, frequency)
         try:
-            before = context.marks.claim(frequency, mark)
-            if before is None:
+            past = context.marks.claim(frequency, mark)
+            if past is None:
+                told = len(entries)
                 _run(script, context)
-                context.marks.ended(frequency, mark)
-            elif not before:
-                words = "was at work when an earlier boot was cut off, and is not run again"
-                context.report.warning(script.place, words)
+                context.marks.ended(frequency, mark, entries[told:])
+            elif not past.ended:
+                context.report.failed(script.place, INTERRUPTED)
+            else:
+                # It may stand elsewhere by now; what became of it is the same.
+                entries += [earlier(each)._replace(place=script.place) for each in past.troubles]
         except HostError as error:
             context.report.failed(script.place, str(error))
 

@@ -474,6 +474,27 @@ def test_directories_are_made_and_private_ones_made_private(
     assert mode(root / "var/lib/x") == then
 
 
+@as_root
+@pytest.mark.parametrize("plan", [False, True])
+@pytest.mark.parametrize(("link", "words"), [("/etc", "is a link"), (None, "belongs to uid 1500")])
+def test_a_private_directory_that_is_a_link_or_somebody_elses_is_refused(
+    host: Host, root: Path, link: str | None, words: str, plan: bool
+) -> None:
+    path = root / "var/lib/x"
+    path.parent.mkdir(parents=True)
+    if link:
+        path.symlink_to(link)
+    else:
+        path.mkdir()
+        os.chown(path, 1500, 1500)
+    before = path.lstat()
+
+    with pytest.raises(HostError, match=f"make directory /var/lib/x: {words}"):
+        (Plan(host) if plan else host).make_directory("/var/lib/x", mode=0o700)
+
+    assert path.lstat() == before
+
+
 def test_a_file_is_no_directory(host: Host) -> None:
     with pytest.raises(HostError, match="make directory /etc/motd: there is something else"):
         host.make_directory("/etc/motd")

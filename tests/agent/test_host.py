@@ -72,6 +72,15 @@ def test_a_program_starts_afresh(live: Host, tmp_path: Path) -> None:
     assert live.run(["pwd"], cwd=str(tmp_path)).output.decode().strip() == str(tmp_path)
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_program_has_the_usual_umask(live: Host, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert live.run(sh("umask")).output == b"0022\n"
+    finally:
+        os.umask(before)
+
+
 def test_a_broken_pipe_ends_a_program(live: Host) -> None:
     assert live.run(sh("yes | head -n 1; echo done")).output == b"y\ndone\n"
 

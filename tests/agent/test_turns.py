@@ -12,10 +12,10 @@ from agent.boot import boot
 from agent.cli import main
 from agent.host import Host
 from agent.instance_data import redacted
-from agent.modules.base import Frequency, Marks, NoMarks, Stage
+from agent.modules.base import Frequency, Marks, NoMarks, Past, Stage
 from agent.part_handlers import Place, handle
 from agent.plan import Plan
-from agent.report import Report
+from agent.report import Entry, Report
 from agent.state import State
 from agent.user_data.parts import HANDLER, Part, decode
 from agent.validate import validate
@@ -115,10 +115,16 @@ def test_a_mark_is_made_before_and_written_to_after(guest_root: DirectoryGuest) 
         state.enter("i-1")
         return state
 
+    bad = [Entry(f"a[{n}]", "failed", "exit status 3", 3, 1.0, "/out") for n in range(60)]
     assert fresh().claim(Frequency.INSTANCE, "a") is None
-    assert fresh().claim(Frequency.INSTANCE, "a") == ""
+    assert fresh().claim(Frequency.INSTANCE, "a") == Past(False)
     fresh().ended(Frequency.INSTANCE, "a")
-    assert fresh().claim(Frequency.INSTANCE, "a") == "ended"
+    assert fresh().claim(Frequency.INSTANCE, "a") == Past(True)
+    fresh().ended(Frequency.INSTANCE, "a", [Entry("b", "done"), *bad])
+    past = fresh().claim(Frequency.INSTANCE, "a")
+    assert past is not None
+    assert past.troubles[0] == bad[0]._replace(seconds=None)
+    assert past.troubles[-1] == Entry("a", "failed", "and 10 more")
     assert fresh().claim(Frequency.ALWAYS, "a") is None
     assert fresh().claim(Frequency.ALWAYS, "a") is None
 
@@ -135,21 +141,78 @@ def test_what_was_cut_off_is_said_and_not_done_again(
 ) -> None:
     guest_root.write(f"/var/lib/linklocal/agent/instances/i-1/marks/{mark}", b"")
 
-    start(guest_root, given(user_data, instance_id="i-1"))
+    for _ in range(2):
+        start(guest_root, given(user_data, instance_id="i-1"))
 
-    record = told(guest_root)
-    (entry,) = [entry for row in record["modules"] for entry in row["entries"]]
-    assert (entry["place"], entry["result"]) == (place, "warning")
-    assert entry["detail"].startswith("was at work when an earlier boot was cut off")
-    assert record["degraded"]
+        record = told(guest_root)
+        (entry,) = [entry for row in record["modules"] for entry in row["entries"]]
+        assert (entry["place"], entry["result"]) == (place, "failed")
+        assert entry["detail"] == "interrupted at an earlier boot, not run again"
+        assert record["degraded"]
 
 
-def test_scripts_that_ended_have_run_before(guest_root: DirectoryGuest) -> None:
-    start(guest_root, given(SH, instance_id="i-1"))
-    start(guest_root, given(SH, instance_id="i-1"))
+def test_what_a_boot_that_was_cut_off_left_behind_is_removed(guest_root: DirectoryGuest) -> None:
+    private = "/var/lib/linklocal/agent/instances"
+    left = {
+        f"{private}/i-1/scripts/part-001": False,
+        f"{private}/i-1/scripts/runcmd.results": False,
+        f"{private}/i-1/scripts/part-001.output": True,
+        f"{private}/i-1/scripts/.part-001.output.0123456789ab": False,
+        f"{private}/i-1/marks/.runcmd.0123456789ab": False,
+        f"{private}/i-1/marks/odd.0123456789ab": True,
+        f"{private}/another/scripts/part-001": False,
+    }
+    for path in left:
+        guest_root.write(path, b"#!/bin/sh\n# secret\n")
 
-    assert modules(told(guest_root))["scripts"] == "ran before"
-    assert not told(guest_root)["degraded"]
+    start(guest_root, given(b"#cloud-config\n{}\n", instance_id="i-1"))
+
+    assert {path: guest_root.exists(path) for path in left} == left
+
+
+PAST = """\
+#cloud-config
+write_files:
+- {path: /etc/good, content: x}
+- {path: /etc/bad, permissions: rw}
+timezone: Nowhere/Land
+"""
+
+
+def test_a_later_boot_tells_what_an_earlier_one_could_not(guest_root: DirectoryGuest) -> None:
+    details = []
+    for _ in range(3):
+        start(guest_root, given(PAST, instance_id="i-1"))
+        record = told(guest_root)
+        assert record["degraded"]
+        rows = {row["name"]: row for row in record["modules"]}
+        entries = rows["write_files"]["entries"]
+        details.append([(each["place"], each["result"], each["detail"]) for each in entries])
+        # What failed as a whole is tried again, and so is not of an earlier boot.
+        assert rows["timezone"]["result"] == "failed"
+        assert "earlier" not in rows["timezone"]["detail"]
+    start(guest_root, given(b"#cloud-config\ntimezone: Etc/UTC\n", instance_id="i-2"))
+    other = told(guest_root)
+
+    expected = "expected octal permissions such as '0644', got 'rw'"
+    first, *later = details
+    assert first == [("write_files[1].permissions", "refused", expected)]
+    assert later == [[("write_files[1].permissions", "refused", f"earlier: {expected}")]] * 2
+    assert "earlier" not in json.dumps(other)
+
+
+def test_what_could_not_be_run_is_still_told_at_later_boots(guest_root: DirectoryGuest) -> None:
+    document = message(("X: y", SH), ("Content-Type: text/cloud-config", b"runcmd: [ls]"))
+    for words in ("", "earlier: "):
+        start(guest_root, given(document, instance_id="i-1"))
+
+        record = told(guest_root)
+        entries = [entry for row in record["modules"] for entry in row["entries"]]
+        assert [(entry["result"], entry["detail"]) for entry in entries] == [
+            ("not run", f"{words}programs cannot be run here")
+        ] * 2
+        assert record["parts"][0]["result"] == "not run"
+    assert modules(record)["scripts"] == modules(record)["runcmd"] == "ran before"
 
 
 # --- stages

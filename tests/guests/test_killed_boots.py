@@ -19,7 +19,7 @@ from .light import LightGuest
 pytestmark = [pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROUNDS = 100
-CUT_OFF = "was at work when an earlier boot was cut off"
+CUT_OFF = "interrupted at an earlier boot, not run again"
 # A command's first act is to say that it runs; what takes its time can be killed within.
 SCRIPT = "#!/bin/sh\necho $INSTANCE_ID >>/srv/{name}\nsleep 0.02\n"
 KINDS = {
@@ -95,6 +95,8 @@ def check(guest: LightGuest, number: int) -> None:
         cut_off.append("runcmd")
     else:
         assert (begun, ended) == (1, 1), record
+    left = guest.run(["ls", f"/var/lib/linklocal/agent/instances/k{number}/scripts"], check=True)
+    assert all(name.endswith(".output") for name in left.stdout.decode().split()), left.stdout
     # At most one thing can have been at work.
     assert len(cut_off) <= 1
     assert outcome(record) == ("degraded" if cut_off else "done"), record["detail"]
