@@ -28,7 +28,7 @@ lint: $(VENV)/.made
 # Real guests boot over Debian 12 trees. They are built once, here rather than within a test's time.
 roots: $(VENV)/.made
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
-		$(VENV)/bin/python -m tests.guests.roots debian12 machine12; fi
+		$(VENV)/bin/python -m tests.guests.roots debian12 machine12 network; fi
 
 bench: $(VENV)/.made roots
 	$(VENV)/bin/python -m tests.benchmarks

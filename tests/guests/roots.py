@@ -13,11 +13,14 @@ from pathlib import Path
 
 DEBIAN11, DEBIAN12, DEBIAN13 = "debian11", "debian12", "debian13"
 MACHINE12 = "machine12"
+NETWORK = "network"
+"""Debian 12 with systemd and every system that can configure a network."""
 SUITES = {
     DEBIAN11: "bullseye",
     DEBIAN12: "bookworm",
     DEBIAN13: "trixie",
     MACHINE12: "bookworm",
+    NETWORK: "bookworm",
 }
 # What a small cloud image has, without an init. Debian's cloud-init is in the same tree, so that
 # both agents can be looked at on the same files; nothing starts it.
@@ -83,6 +86,33 @@ MACHINE_PACKAGES = (
     "systemd-sysv",
     "xfsprogs",
 )
+# Which of the systems in it is to run is for a test to say.
+NETWORK_PACKAGES = (
+    "adduser",
+    "bridge-utils",
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "ifenslave",
+    "ifupdown",
+    "iproute2",
+    "iputils-ping",
+    "isc-dhcp-client",
+    "kmod",
+    "login",
+    "netbase",
+    "netplan.io",
+    "network-manager",
+    "openssh-server",
+    "passwd",
+    "procps",
+    "python3",
+    "python3-jinja2",
+    "python3-yaml",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+)
 # Housekeeping that a timer starts would change what a test looks at, and take its time.
 MASKED_TIMERS = (
     "apt-daily",
@@ -111,7 +141,8 @@ def cache() -> Path:
 
 
 def packages_of(name: str) -> tuple[str, ...]:
-    return {DEBIAN12: PACKAGES, MACHINE12: MACHINE_PACKAGES}.get(name, FEWER_PACKAGES)
+    packages = {DEBIAN12: PACKAGES, MACHINE12: MACHINE_PACKAGES, NETWORK: NETWORK_PACKAGES}
+    return packages.get(name, FEWER_PACKAGES)
 
 
 def tree(name: str = DEBIAN12) -> Path:
@@ -139,6 +170,11 @@ def debian13() -> Path:
 def machine12() -> Path:
     """Return a Debian 12 root tree with systemd and a kernel, as `nspawn` and `vm` boot it."""
     return built(MACHINE12)
+
+
+def network() -> Path:
+    """Return the Debian 12 root tree that network configuration is tried in."""
+    return built(NETWORK)
 
 
 def built(name: str) -> Path:
