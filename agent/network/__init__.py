@@ -1,1 +1,1 @@
-"""The network of a machine: documents to one model, the model to the text of whatever applies it."""
+"""The network of a machine: documents to one model, and that to the text of what applies it."""

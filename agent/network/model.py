@@ -128,7 +128,7 @@ class Link(NamedTuple):
     """Where it stands in the document, for what is said of it later."""
     match: Match = Match()
     set_name: Optional[str] = None
-    """The name that the device is to get."""
+    """The name that the device is to get; a VLAN without one is called after its link."""
     set_mac: Optional[str] = None
     mtu: Optional[int] = None
     dhcp4: bool = False

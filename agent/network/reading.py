@@ -8,9 +8,9 @@ can still be reached and mended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, TypeVar
 
 from ..report import Report
 
@@ -58,7 +58,7 @@ class Reader:
         self._asked.update(keys)
         return next((self.raw[key] for key in keys if self.raw.get(key) is not None), None)
 
-    def take(self, read: Callable[[Any], T], *keys: str) -> Optional[T]:
+    def take(self, read: Callable[[Any], T], *keys: str) -> T | None:
         """Return what *read* makes of the value; None without one, or when it is refused."""
         raw = self.get(*keys)
         if raw is None:
@@ -80,7 +80,7 @@ class Reader:
             raise Unusable(f"{self.place}: missing key {keys[0]!r}")
         return self.sure(read, *keys)  # type: ignore[return-value]  # There is a value.
 
-    def sure(self, read: Callable[[Any], T], *keys: str) -> Optional[T]:
+    def sure(self, read: Callable[[Any], T], *keys: str) -> T | None:
         """Return what *read* makes of the value, None without one; Unusable when malformed."""
         raw = self.get(*keys)
         if raw is None:
@@ -132,7 +132,7 @@ class Reader:
                 self.report.refused(f"{place}[{number}]", str(error))
         return tuple(dict.fromkeys(found))
 
-    def below(self, *keys: str) -> Optional[Reader]:
+    def below(self, *keys: str) -> Reader | None:
         """Return the reader of the mapping at *keys*; None without one, or when it is no mapping."""
         raw = self.get(*keys)
         if raw is None:
@@ -142,6 +142,13 @@ class Reader:
             self.report.refused(place, f"expected a mapping, got {kind(raw)}")
             return None
         return Reader(raw, place, self.report)
+
+    def children(self, *keys: str) -> Iterator[tuple[str, Any, str]]:
+        """Give name, raw value and place of each thing in the mapping at *keys*."""
+        below = self.below(*keys)
+        if below is not None:
+            for name, raw in below.raw.items():
+                yield str(name), raw, below.at(name)
 
     def ignore(self, *keys: str) -> None:
         """Know *keys* and make nothing of them."""
