@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ip_words import route_words, rule_words
-from .model import Dhcp6, File, Link, Network, Route, is_default, version
+from .model import Bridge, Dhcp6, File, Link, Network, Route, is_default, version
 from .networkd import link_files
 
 PATH = "/etc/network/interfaces.d/50-linklocal"
@@ -92,9 +92,9 @@ def _device(network: Network, link: Link) -> list[str]:
     if link.bond:
         lines.append(f"bond-slaves {' '.join(link.bond.members) or 'none'}")
         for name, value in link.bond.options.items():
-            lines.append(f"bond-{name} {value.replace(',', ' ')}")
+            lines.append(f"bond-{name.replace('_', '-')} {value.replace(',', ' ')}")
     if link.bridge:
-        lines += _bridge(link)
+        lines += _bridge(link.bridge)
     master = network.master_of(link.name)
     if master is not None and master.bond:
         lines.append(f"bond-master {master.name}")
@@ -112,9 +112,7 @@ def _device(network: Network, link: Link) -> list[str]:
     return lines
 
 
-def _bridge(link: Link) -> list[str]:
-    bridge = link.bridge
-    assert bridge is not None
+def _bridge(bridge: Bridge) -> list[str]:
     lines = [f"bridge_ports {' '.join(bridge.members) or 'none'}"]
     if bridge.stp is not None:
         lines.append(f"bridge_stp {'on' if bridge.stp else 'off'}")
@@ -147,20 +145,15 @@ def _wifi(link: Link) -> list[str]:
 def _routes(link: Link, family: int) -> list[str]:
     """Return the lines for routes and rules of one family; each can be done twice."""
     lines = []
-    gateway = False
-    for route in link.routes:
-        if version(route.to) != family:
-            continue
-        plain = route._replace(metric=None) == Route(route.to, route.via)
-        has_address = any(version(each) == family for each in link.addresses)
-        if is_default(route) and plain and route.via and not gateway and has_address:
-            # What ifquery and other tools look for.
-            if not (link.dhcp4 and family == 4) and not _by_itself(link, family):
-                gateway = True
-                lines.append(f"gateway {route.via}")
-                if route.metric is not None:
-                    lines.append(f"metric {route.metric}")
-                continue
+    routes = [route for route in link.routes if version(route.to) == family]
+    gateway = next(filter(_is_gateway, routes), None) if _first_is_static(link, family) else None
+    if gateway is not None:
+        # What ifquery and other tools look for.
+        routes.remove(gateway)
+        lines.append(f"gateway {gateway.via}")
+        if gateway.metric is not None:
+            lines.append(f"metric {gateway.metric}")
+    for route in routes:
         words = route_words(route, link.name)
         lines.append(f"post-up ip -{family} route replace {words}")
         lines.append(f"pre-down ip -{family} route del {words} || true")
@@ -173,6 +166,12 @@ def _routes(link: Link, family: int) -> list[str]:
     return lines
 
 
-def _by_itself(link: Link, family: int) -> bool:
-    """Say whether the first stanza of IPv6 is one that takes no gateway."""
-    return family == 6 and bool(link.accept_ra or link.dhcp6 is not Dhcp6.NO)
+def _first_is_static(link: Link, family: int) -> bool:
+    """Say whether the first stanza of the family is of a method that takes a gateway."""
+    methods = [method for each, method, _ in _heads(link) if each == family]
+    return methods[:1] == ["static"]
+
+
+def _is_gateway(route: Route) -> bool:
+    plain = route._replace(metric=None) == Route(route.to, route.via)
+    return is_default(route) and plain and route.via is not None

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from .model import AccessPoint, Dhcp, Dhcp6, File, Kind, Link, Network, Route, is_default, version
+from .model import (
+    EVERYWHERE,
+    AccessPoint,
+    Dhcp,
+    Dhcp6,
+    File,
+    Kind,
+    Link,
+    Network,
+    Route,
+    is_default,
+    version,
+)
 from .networkd import link_files
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
@@ -154,7 +166,7 @@ def _family(link: Link, family: int, addresses: list[str], dhcp: Dhcp) -> Lines:
     else:
         lines.append(("route-metric", dhcp.metric))
     for number, route in enumerate(routes, 1):
-        words = [route.to, route.via or ("0.0.0.0" if family == 4 else "::")]
+        words = [route.to, route.via or EVERYWHERE[family].partition("/")[0]]
         if route.metric is not None:
             words.append(str(route.metric))
         lines.append((f"route{number}", ",".join(words)))

@@ -28,6 +28,15 @@ def render(network: Network) -> tuple[File, ...]:
     return tuple(files)
 
 
+def unsaid(network: Network) -> tuple[tuple[str, str], ...]:
+    """Return places and words of what cannot be said here."""
+    return tuple(
+        (link.place, "no access point is joined by systemd-networkd")
+        for link in network.links
+        if link.access_points
+    )
+
+
 def link_files(network: Network) -> tuple[File, ...]:
     """Return udev's files for the NICs that are to be called otherwise or to wake the machine."""
     files = []

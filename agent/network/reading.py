@@ -133,7 +133,7 @@ class Reader:
         return tuple(dict.fromkeys(found))
 
     def below(self, *keys: str) -> Reader | None:
-        """Return the reader of the mapping at *keys*; None without one, or when it is no mapping."""
+        """Return the reader of the mapping at *keys*; None when there is none."""
         raw = self.get(*keys)
         if raw is None:
             return None
@@ -155,7 +155,7 @@ class Reader:
         self._asked.update(keys)
 
     def end(self, elsewhere: Iterable[str] = ()) -> None:
-        """Warn of every key that nobody asked for; those *elsewhere* are right in such documents."""
+        """Warn of every key that nobody asked for; *elsewhere* are those that are right."""
         for key in self.raw:
             if key in self._asked or (isinstance(key, str) and key.startswith("x-")):
                 continue
@@ -248,10 +248,10 @@ def mac(raw: object) -> str:
         lower = raw.strip().lower().replace("-", ":")
         if _MAC.fullmatch(lower):
             return lower
-    elif isinstance(raw, int):
-        # 12:34:56:00:11:22 without quotes is a number in base 60 to YAML 1.1.
-        raise ValueError("expected a hardware address, got a number: put it in quotes")
-    raise ValueError(f"expected a hardware address such as 'fa:16:3e:f7:c1:47', got {shown(raw)}")
+    # 12:34:56:00:11:22 without quotes is a number in base 60 to YAML 1.1.
+    quotes = ": put it in quotes" if isinstance(raw, int) else ""
+    got = f"{shown(raw)}{quotes}"
+    raise ValueError(f"expected a hardware address such as 'fa:16:3e:f7:c1:47', got {got}")
 
 
 def device(raw: object) -> str:

@@ -22,6 +22,8 @@ class Nic(NamedTuple):
     mac: str
     """Its own, also while it is in a bond."""
     driver: str = ""
+    hardware: bool = True
+    """Whether its address is its own; one end of a wire in software has it of whoever made it."""
     up: bool = False
     carrier: bool = False
 
@@ -96,7 +98,9 @@ def _named(link: Link, nic: Nic) -> Link:
     """Return the link as that of *nic*: found again by its address, unless by its name alone."""
     if link.match == Match():
         return link._replace(name=link.set_name or nic.name)
-    match = Match(mac=nic.mac) if nic.mac else Match()
+    # Some back ends look for the permanent address, and a container's NIC has none.
+    by_address = nic.mac and (nic.hardware or link.set_name)
+    match = Match(mac=nic.mac) if by_address else Match()
     return link._replace(name=link.set_name or nic.name, match=match)
 
 

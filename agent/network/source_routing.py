@@ -21,45 +21,46 @@ def source_routed(network: Network) -> Network:
     if any(link.rules or any(route.table for route in link.routes) for link in network.links):
         # Whoever wrote it says it all.
         return network
-    ways = [link for link in network.links if _leads_out(link)]
-    if len(ways) < 2:
-        return network
-    second = {link.name: number for number, link in enumerate(ways)}
-    return network._replace(
-        links=tuple(
-            _ranked(link, second[link.name]) if link.name in second else link
+    for family in (4, 6):
+        ways = [link.name for link in network.links if _leads_out(link, family)]
+        if len(ways) < 2:
+            continue
+        ranks = {name: number for number, name in enumerate(ways)}
+        links = (
+            _ranked(link, family, ranks[link.name]) if link.name in ranks else link
             for link in network.links
         )
-    )
+        network = network._replace(links=tuple(links))
+    return network
 
 
-def _leads_out(link: Link) -> bool:
-    dynamic = link.dhcp4 or link.dhcp6 is not Dhcp6.NO
-    return dynamic or any(map(is_default, link.routes))
+def _leads_out(link: Link, family: int) -> bool:
+    dynamic = link.dhcp4 if family == 4 else link.dhcp6 is not Dhcp6.NO
+    return dynamic or any(is_default(each) and version(each.to) == family for each in link.routes)
 
 
-def _ranked(link: Link, number: int) -> Link:
-    metric = STEP * (number + 1)
-    if link.dhcp4 and link.dhcp4_options.metric is None:
+def _ranked(link: Link, family: int, rank: int) -> Link:
+    metric = STEP * (rank + 1)
+    if family == 4 and link.dhcp4 and link.dhcp4_options.metric is None:
         link = link._replace(dhcp4_options=link.dhcp4_options._replace(metric=metric))
-    if link.dhcp6 is not Dhcp6.NO and link.dhcp6_options.metric is None:
+    if family == 6 and link.dhcp6 is not Dhcp6.NO and link.dhcp6_options.metric is None:
         link = link._replace(dhcp6_options=link.dhcp6_options._replace(metric=metric))
-    if number == 0:
+    if rank == 0:
         return link
-    table = FIRST_TABLE + number - 1
+    table = FIRST_TABLE + rank - 1
     routes: list[Route] = []
-    ways: set[int] = set()
     for route in link.routes:
-        if not is_default(route):
+        if not is_default(route) or version(route.to) != family:
             routes.append(route)
             continue
-        ways.add(version(route.to))
         # Its rank in the main table is for when the first way is gone.
         routes.append(route if route.metric is not None else route._replace(metric=metric))
         routes.append(route._replace(metric=None, table=table))
+    if len(routes) == len(link.routes):
+        return link
     rules = []
     for address in link.addresses:
-        if version(address) in ways:
+        if version(address) == family:
             interface = ip_interface(address)
             routes.append(Route(str(interface.network), table=table))
             own = f"{interface.ip}/{interface.max_prefixlen}"

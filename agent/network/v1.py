@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..report import Report
 from . import reading
-from .bonds import read_options
+from .bonds import Option, read_options
 from .model import EVERYWHERE, Bond, Bridge, Dhcp, Dhcp6, Kind, Link, Match, Network, Route, Vlan
 from .reading import Reader, Unusable
 
@@ -94,11 +94,14 @@ def _item(raw: object, place: str, report: Report) -> object:
 def _bond(item: Reader, link: Link) -> Link:
     members = item.list_of(reading.device, "bond_interfaces", "bond-interfaces")
     reader = item.below("params") or Reader({}, item.place, item.report)
-    options = read_options(
-        reader, lambda option: (f"bond-{option.kernel}", f"bond_{option.kernel}", option.kernel)
-    )
+    options = read_options(reader, _spellings)
     reader.end()
     return link._replace(bond=Bond(members, options))
+
+
+def _spellings(option: Option) -> tuple[str, ...]:
+    name, dashed = option.kernel, option.kernel.replace("_", "-")
+    return (f"bond-{dashed}", f"bond_{name}", f"bond-{name}", name, dashed)
 
 
 def _bridge(item: Reader, link: Link) -> Link:
@@ -173,7 +176,7 @@ def _subnet(item: Reader, link: Link) -> Link:
         link = link._replace(accept_ra=True)
     elif kind in ("static", "static6"):
         link = _static(item, link, metric)
-    elif kind == "manual":
+    elif kind in ("manual", "loopback"):
         pass
     else:
         raise Unusable(f"{item.at('type')}: not a type of subnet that is known")
