@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 from . import notify
-from .config import ServerConfig, json_schema, load, unheard
+from .config import ServerConfig, exposed, json_schema, load, unheard
 from .config_values import CONTROL_LISTEN, LISTEN, read_control_listen, read_listen
 from .errors import ConfigError, ServerError
 from .example import example_instance
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = inherited(os.environ)
         config = _load(arguments)
         if arguments.check_config:
-            for line in unheard(config):
+            for line in (*unheard(config), *exposed(config)):
                 print(f"warning: {line}", file=sys.stderr)
             print(f"no mistakes, {_count(len(config.instances), 'instance')}")
             return 0
@@ -236,7 +236,7 @@ def _announce(server: Server, directory: Path | None, arguments: argparse.Namesp
 
 
 def _warn(config: ServerConfig) -> None:
-    for line in unheard(config):
+    for line in (*unheard(config), *exposed(config)):
         log.warning("%s", line)
 
 

@@ -45,6 +45,7 @@ from .config_values import Listen, UnixListen
 from .control.listen import check_listen
 from .errors import ConfigError
 from .instance import Instance, empty
+from .reset.hashing import SCHEMES, Work
 from .secret import Secret
 
 DEFAULT_LISTEN: Final = Listen(ip_address("127.0.0.1"), 8254)
@@ -101,6 +102,7 @@ class ServerConfig:
     tls: Tls | None = None
     hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    hashing: Work = field(default_factory=Work)
     vendordata_dynamic: Mapping[str, str] = field(default_factory=empty)
     metrics: bool = True
     log: Log = field(default_factory=Log)
@@ -204,6 +206,17 @@ LOG: Final = Section(
     ),
     built(Log),
 )
+HASHING: Final = Section(
+    "hashing",
+    (
+        Key("scheme", Choice(SCHEMES), "what is made when the guest can check it; default: sha512"),
+        Key("sha512", Whole(1000, 5_000_000), "rounds of SHA-512; default: 500000"),
+        Key("sha256", Whole(1000, 5_000_000), "rounds of SHA-256; default: 500000"),
+        Key("bcrypt", Whole(4, 16), "cost of bcrypt; default: 12"),
+        Key("yescrypt", Whole(1, 8), "cost of yescrypt, 5 being 16 MiB; default: 5"),
+    ),
+    built(Work),
+)
 SERVER: Final = Section(
     "server",
     (
@@ -225,6 +238,7 @@ SERVER: Final = Section(
             "names accepted as Host beside literal addresses and localhost",
         ),
         Key("limits", LIMITS, "limits for guests"),
+        Key("hashing", HASHING, "how new passwords are hashed"),
         Key(
             "vendordata_dynamic",
             TableOf(v.URL, key=v.read_name, noun="target"),
@@ -282,6 +296,16 @@ def unheard(config: ServerConfig) -> tuple[str, ...]:
         f"'169.254.169.254%{instance.identify.interface}:80'"
         for instance in config.instances
         if instance.identify.interface is not None and instance.identify.interface not in bound
+    )
+
+
+def exposed(config: ServerConfig) -> tuple[str, ...]:
+    """Return a line for each instance whose passwords every process of the guest may read."""
+    return tuple(
+        f"instance {instance.id}: reset_password.legacy: until its guest enrols, a new password is "
+        "served in the platform's own envelope, which every process of the guest can open"
+        for instance in config.instances
+        if instance.reset_password.legacy
     )
 
 

@@ -108,6 +108,12 @@ def _build_reset(values: Values, node: Table, where: str, problems: Problems) ->
             below(where, "proof"),
             "expected low-port or token; none is for the built-in instance on loopback only",
         )
+    if values.get("legacy") and values.get("identity"):
+        problems.add(
+            entry(node, "legacy"),
+            below(where, "legacy"),
+            "expected false: beside a pinned identity nobody else may have a password",
+        )
     return ResetPassword(**values)
 
 
@@ -209,7 +215,12 @@ IDENTIFY: Final = Section(
 RESET_PASSWORD: Final = Section(
     "reset_password",
     (
-        Key("legacy", Truth(), "serve the platform's own envelope too; default: false"),
+        Key(
+            "legacy",
+            Truth(),
+            "also serve the platform's own envelope, which every process of the guest can open;"
+            " default: false",
+        ),
         Key(
             "proof",
             Choice(("low-port", "token", "none")),

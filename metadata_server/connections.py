@@ -18,7 +18,7 @@ from aiohttp import web
 
 from .channel import pass_connection
 from .metrics import Counters
-from .paths import BOOT_REPORT, RESET, read_path
+from .paths import BOOT_REPORT, PLATFORM_RESET, RESET, read_path
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Patience(NamedTuple):
 AHEAD_LIMIT: Final = 256 * 1024
 """Bytes that a guest may send before what it sent first has been begun with."""
 PLAIN_LIMIT: Final = 4096
-WRITERS: Final = (RESET, BOOT_REPORT)
+WRITERS: Final = (RESET, BOOT_REPORT, *PLATFORM_RESET)
 """How the paths begin that only the writer of several processes can answer."""
 WRITERS_WORDS: Final = tuple(b"/" + names[-1].encode() for names in WRITERS)
 """One of these is in the target of such a request."""

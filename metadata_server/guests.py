@@ -42,7 +42,7 @@ from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
 from .metrics import Counters
 from .notices import served
-from .paths import BOOT_REPORT, EC2_TOKEN, HUAWEI_TOKEN, RESET, Names, read_path
+from .paths import BOOT_REPORT, EC2_TOKEN, HUAWEI_TOKEN, PLATFORM_RESET, RESET, Names, read_path
 from .rates import Rates
 from .rendered import Answer, Rendered
 from .replies import GuestRequest, Reply, refusal, start
@@ -73,6 +73,10 @@ class ResetSide(Protocol):
 
     async def handle(
         self, request: web.BaseRequest, instance: Instance, rest: str
+    ) -> web.StreamResponse: ...
+
+    async def handle_platform(
+        self, request: web.BaseRequest, instance: Instance, name: str
     ) -> web.StreamResponse: ...
 
 
@@ -212,7 +216,7 @@ class Guests:
         if instance is None or not self._hosts.welcome(headers.get("host", "")):
             return None
         options = instance.metadata_options
-        if options.http_endpoint == "disabled":
+        if options.http_endpoint == "disabled" or instance.reset_password.legacy:
             return None
         revision = self._catalog.revision(instance.id) + self._events.revision(instance.id)
         found = self._rendered.ready(instance, revision, target)
@@ -242,6 +246,8 @@ class Guests:
         instance, target = caller.instance, request.raw_path
         if isinstance(request, GuestRequest):
             request.instance_id = instance.id
+            # The platform's reset daemon keeps connections, and a worker passes on fresh ones only.
+            request.is_last = instance.reset_password.legacy
         if self._rates is not None and (wait := self._rates.wait(instance.id)):
             raise TooManyRequests("This instance asks too often.", wait)
         # Both only ever grow, so no two states have the same sum.
@@ -256,6 +262,9 @@ class Guests:
             self._admit(request, instance)
             if names == BOOT_REPORT:
                 return await self._boot_report(request, instance)
+            legacy = instance.reset_password.legacy
+            if legacy and names in PLATFORM_RESET and self._engine is not None:
+                return await self._engine.handle_platform(request, instance, names[2])
             notices = self._events.of(instance.id)
             whole = served(instance, notices, self._launched(instance.id))
             found = self._rendered.render(whole, revision, target)

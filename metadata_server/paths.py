@@ -16,6 +16,11 @@ EC2_TOKEN: Final = ("api", "token")
 HUAWEI_TOKEN: Final = ("meta-data", "latest", "api", "token")
 RESET: Final = ("linklocal", "v1", "reset-password")
 BOOT_REPORT: Final = ("linklocal", "v1", "boot-report")
+PLATFORM_RESET: Final = (
+    ("openstack", "latest", "resetpwd_flag"),
+    ("openstack", "latest", "reset_password"),
+)
+"""Where the platform's own reset daemon asks; only some instances have them, and in no listing."""
 
 
 def read_path(raw: str) -> Names | None:

@@ -28,6 +28,12 @@ class GuestRequest(web.BaseRequest):
     """What it came in on, unless that is closed."""
     instance_id: str | None = None
     """Whose it is, once that is known."""
+    is_last = False
+    """Whether its connection is to serve nothing after it."""
+
+    @property
+    def keep_alive(self) -> bool:
+        return not self.is_last and super().keep_alive
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers.popall("Server", None)

@@ -82,6 +82,7 @@ _AT_START: Final = (
     "tls",
     "hosts",
     "limits",
+    "hashing",
     "vendordata_dynamic",
     "metrics",
     "proxy",
@@ -181,7 +182,7 @@ async def running(
             user_data_limit=config.limits.user_data,
             clock=clock.now,
         )
-        engine = ResetEngine(store, store.directory, catalog, clock=clock.now)
+        engine = ResetEngine(store, store.directory, catalog, clock=clock.now, work=config.hashing)
         clock.watch(engine.sweep)
         box = Mailbox(store)
         notices = Events(store, now=clock.now)

@@ -46,6 +46,11 @@ class _Elsewhere:
     ) -> web.StreamResponse:
         raise ServiceUnavailable("Expected this request at the beginning of a connection.")
 
+    async def handle_platform(
+        self, request: web.BaseRequest, instance: Instance, name: str
+    ) -> web.StreamResponse:
+        return await self.handle(request, instance, name)
+
 
 class Worker:
     def __init__(

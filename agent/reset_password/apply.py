@@ -12,6 +12,7 @@ from typing import Callable, NamedTuple, Optional
 
 from ..errors import HostError
 from ..secret import Secret
+from .crypt3 import crypt, has_crypt
 from .keys import Entry, Resets
 from .machine import Machine
 from .protocol import Order
@@ -58,21 +59,13 @@ def scheme_of(text: bytes) -> Optional[str]:
 
 def schemes() -> tuple[str, ...]:
     """Return the schemes this machine can check a login against."""
-    import ctypes
-
-    for library in ("libcrypt.so.1", "libcrypt.so.2", "libc.so", "libc.musl-x86_64.so.1"):
-        try:
-            crypt = ctypes.CDLL(library).crypt
-        except (OSError, AttributeError):
-            continue
-        crypt.restype = ctypes.c_char_p
-        crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
-        return tuple(
-            scheme
-            for scheme, setting in _SETTINGS
-            if (crypt(b"x", setting) or b"*").startswith(setting[:3])
-        )
-    return ("sha512", "sha256")
+    if not has_crypt():
+        return ("sha512", "sha256")
+    return tuple(
+        scheme
+        for scheme, setting in _SETTINGS
+        if (crypt(b"x", setting) or b"").startswith(setting[:3])
+    )
 
 
 def apply(

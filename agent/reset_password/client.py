@@ -80,7 +80,7 @@ class Client:
         """Return the answer; Unanswered when it is not whole after *seconds* or beyond *limit*."""
         deadline = time.monotonic() + seconds
         lines = [f"{method} {path} HTTP/1.0", f"Host: {self._host}", "Connection: close"]
-        if body:
+        if body and "Content-Type" not in (headers or {}):
             lines += ["Content-Type: application/json"]
         if body or method != "GET":
             lines += [f"Content-Length: {len(body)}"]

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from ..errors import AgentError, HostError
 from ..secret import Secret
@@ -32,13 +32,21 @@ from .protocol import PREFIX, Identity, Link, ProtocolError
 from .settings import Settings
 from .steps import resume
 
+if TYPE_CHECKING:
+    from .platform import Platform
+
 WAIT = 60
 """Seconds a poll waits at the server."""
 PATIENCE = 5.0
 """Seconds that the start of logins waits for a service that does not answer."""
 
 # The first pause after a refusal, in seconds, by its code; a pause doubles up to LONGEST_PAUSE.
-FIRST_PAUSE = {"identity-conflict": 15.0, "server-changed": 15.0, "no-such-path": 60.0}
+FIRST_PAUSE = {
+    "identity-conflict": 15.0,
+    "server-changed": 15.0,
+    "no-such-path": 60.0,
+    "legacy": 15.0,
+}
 LONGEST_PAUSE = 60.0
 ANNOUNCE = 15.0
 """Seconds after which the identity is shown again to whoever has to accept it."""
@@ -97,6 +105,7 @@ class Daemon:
         self._instance = ""
         self._identity: Optional[Identity] = None
         self._link: Optional[Link] = None
+        self._platform: Optional[Platform] = None
         self._ready = False
         self._hasty = 0.5
         self._announced = -ANNOUNCE
@@ -118,6 +127,11 @@ class Daemon:
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self._terminate)
         signal.signal(signal.SIGINT, self._terminate)
+        if self._settings.legacy:
+            self._say(
+                "reset_password.legacy: where the service has no sealed resets, a new password is "
+                "taken that every process of this machine can read"
+            )
         step, pause, last = "enrol", 0.0, ""
         try:
             while True:
@@ -159,7 +173,12 @@ class Daemon:
         # Asked each time: whoever answered before may not have been the service.
         instance = find_instance(self._exchange, self._places.machine.root)
         body = json.dumps(protocol.challenge_request()).encode()
-        challenge = protocol.read_challenge(self._ask("challenge", "POST", body))
+        try:
+            challenge = protocol.read_challenge(self._ask("challenge", "POST", body))
+        except Refused as error:
+            if error.status == 404 and self._settings.legacy:
+                self._take_platforms_turn(instance)
+            raise
         self._check_server(challenge.server)
         self._reached("challenged")
         identity = self._identity_of(instance)
@@ -178,6 +197,25 @@ class Daemon:
         self._say(f"enrolled instance {self._instance}")
         self._show(state="enrolled")
         return "acknowledge"
+
+    def _take_platforms_turn(self, instance: str) -> None:
+        """Do as the platform's own daemon does; always raises Refused, to ask again later."""
+        if pinned_server(self._places.state) or self._settings.server_key:
+            # Whoever can answer in the service's place must not bring the plain way back.
+            raise Refused(
+                "challenge: the platform's own way is not taken: this guest has enrolled before",
+                "no-such-path",
+                404,
+            )
+        if self._platform is None:
+            from .platform import Platform
+
+            machine, users = self._places.machine, self._settings.users
+            self._platform = Platform(self._exchange, machine, self._resets, users, self._say)
+        self._platform.turn(instance)
+        if not self._ready:
+            self._be_ready()
+        raise Refused("challenge: the service has the platform's own way alone", "legacy", 404)
 
     def _acknowledge(self) -> str:
         """Tell the server what became of resets until it proves that it knows."""

@@ -15,7 +15,7 @@ from .keys import read_server_key
 
 PATH = "/etc/linklocal/agent.yaml"
 METADATA_URL = "http://169.254.169.254"
-_OWN = {"users", "server_key", "token_file", "restart_command", "channel"}
+_OWN = {"users", "server_key", "token_file", "restart_command", "channel", "legacy"}
 RESTART = ("systemctl", "--no-block", "reboot")
 
 
@@ -35,6 +35,8 @@ class Settings(NamedTuple):
     restart_command: tuple[str, ...] = RESTART
     channel: str = PIPE
     """The control channel: a socket of the file system, or a port where that has always been."""
+    legacy: bool = False
+    """Take the platform's own envelope where there is nothing better; every process can open it."""
 
 
 def read(root: str, path: Optional[str] = None) -> Settings:
@@ -64,6 +66,9 @@ def read(root: str, path: Optional[str] = None) -> Settings:
     channel = (_text(own, "channel", f"{name}: reset_password") or PIPE).lower()
     if channel not in (PIPE, AUTO):
         raise ConfigError(f"{name}: reset_password.channel: expected PIPE or AUTO")
+    legacy = own.get("legacy", False)
+    if not isinstance(legacy, bool):
+        raise ConfigError(f"{name}: reset_password.legacy: expected true or false")
     return Settings(
         metadata_url=urls[0],
         datasource=sources[0].lower(),
@@ -73,6 +78,7 @@ def read(root: str, path: Optional[str] = None) -> Settings:
         token_file=_text(own, "token_file", f"{name}: reset_password"),
         restart_command=_words(own, "restart_command", f"{name}: reset_password") or RESTART,
         channel=channel,
+        legacy=legacy,
     )
 
 

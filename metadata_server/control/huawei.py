@@ -12,13 +12,12 @@ from aiohttp import web
 
 from ..errors import BadRequest, NotFound, RequestError
 from ..instance import Instance
-from ..reset.hashing import hash_password
 from ..secret import Secret
 from .audit import note
 from .body import Body, read_body
 from .creation import END, MOST_AT_ONCE, from_ecs, read_end
 from .server_view import moment, page, server_view
-from .servers import Servers, check_for, hashed_for, project_of, wanted_password
+from .servers import Servers, check_for, project_of, wanted_password
 
 PREFIXES: Final = ("/v1", "/v1.1", "/v2", "/v2.1")
 PAGE: Final = 25
@@ -84,8 +83,9 @@ class Huawei:
         password = wanted_password(option, "new_password")
         checked = option.flag("is_check_password") or not option.has("is_check_password")
         option.check()
-        hash = await hashed_for(password, instance.os_type, checked=checked)
-        await self._servers.reset(instance, hash, "boot")
+        if checked:
+            check_for(password, instance.os_type)
+        await self._servers.reset(instance, self._servers.new_password(password), "boot")
         return web.Response(status=204)
 
     async def reset_passwords(self, request: web.Request) -> web.Response:
@@ -104,7 +104,7 @@ class Huawei:
         return web.json_response({"response": [{"id": each.id} for each in asked]})
 
     async def reset_flag(self, request: web.Request) -> web.Response:
-        """Say whether the guest can have its password reset: whether its daemon ever enrolled."""
+        """Say whether the guest can have its password reset: whether it ever showed its daemon."""
         enrolled = self._servers.enrolled(self._servers.at(request))
         return web.json_response({"resetpwd_flag": str(enrolled)})
 
@@ -182,7 +182,7 @@ class Huawei:
         order = from_ecs(body.table("server"), project_of(request), known, now)
         hash = None
         if order.password is not None:
-            hash = await hashed_for(order.password, order.os_type)
+            hash = await self._servers.hashed(order.password, order.os_type)
         documents = order.documents(hash, pattern="{}-{:04d}")
         if dry:
             self._servers.overlay.check(documents)
@@ -235,12 +235,12 @@ class Huawei:
         return [self._servers.known(each, project) for each in dict.fromkeys(named)]
 
     async def _ask(self, instances: Sequence[Instance], password: Secret) -> list[Instance]:
-        hash = await hash_password(password)
+        new = self._servers.new_password(password)
         asked = []
         refused: RequestError | None = None
         for each in instances:
             try:
-                await self._servers.reset(each, hash, "boot")
+                await self._servers.reset(each, new, "boot")
             except RequestError as error:
                 refused = error
                 continue

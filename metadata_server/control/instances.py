@@ -210,9 +210,9 @@ class Instances:
         if more:
             query = [(key, text) for key, text in request.query.items() if key != "marker"]
             after = f"{ALL}?{urlencode([*query, ('marker', page[-1].id)])}"
-        enrolment = self._engine.enrolment
+        found_out = self._engine.guest
         return web.json_response(
-            {"instances": [summary(each, enrolment(each.id)) for each in page], "next": after}
+            {"instances": [summary(each, found_out(each)) for each in page], "next": after}
         )
 
     async def create(self, request: web.Request) -> web.Response:
@@ -323,7 +323,7 @@ class Instances:
             raise NotFound("the instance was removed meanwhile")
         view = instance_view(
             instance,
-            self._engine.enrolment(instance_id),
+            self._engine.guest(instance),
             revision=self._catalog.revision(instance_id),
             password_posted=bool(self._mailbox.get(instance_id)),
             change=self._overlay.get(instance_id),

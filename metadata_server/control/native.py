@@ -12,8 +12,9 @@ from ..catalog import Catalog
 from ..errors import BadRequest, NotFound
 from ..instance import Instance
 from ..mailbox import Mailbox
+from ..reset.asking import NewPassword, ask_password
 from ..reset.engine import USER, ResetEngine
-from ..reset.hashing import check_hash, hash_password
+from ..reset.hashing import SCHEMES, Scheme, check_hash
 from ..reset.policy import PasswordRefused, check
 from ..reset.requests import Apply, ResetRequest
 from ..secret import Secret
@@ -22,7 +23,7 @@ from .body import Body, InvalidBody, read_body
 from .openapi import refused
 from .parameters import GONE, ID, ONE
 from .routes import Accepts, Answer, Call, Handler, Parameter
-from .schemas import SCHEMES_MADE, TEXT, many, reference, table
+from .schemas import TEXT, many, reference, table
 from .view import enrolment_view, request_view
 
 LONGEST_WAIT: Final = 60.0
@@ -186,18 +187,21 @@ class Native:
             body.refuse("user", "expected letters, digits, '_', '.' and '-', a letter first")
         password = body.secret("password")
         given = body.secret("hash")
-        scheme = body.choice("scheme", SCHEMES_MADE, SCHEMES_MADE[0])
+        scheme = read_scheme(body)
         apply = read_apply(body)
         options = {name: body.flag(name) for name in ("unlock", "expire", "restart", "replace")}
         body.finish()
+        note(user=user, apply=apply, replace=options["replace"] or None)
         if password is not None and given is None:
-            made = await hashed(password, scheme, user=user, instance=instance)
+            check_policy(password, user=user, instance=instance)
+            new = NewPassword(password, self._engine.work)
+            asked = await ask_password(
+                self._engine, instance, user, new, scheme=scheme, apply=apply, **options
+            )
         elif given is not None and password is None:
-            made = checked(given)
+            asked = await self._engine.ask(instance, user, checked(given), apply=apply, **options)
         else:
             raise InvalidBody(("", "expected either 'password' or 'hash'"))
-        note(user=user, apply=apply, replace=options["replace"] or None)
-        asked = await self._engine.ask(instance, user, made, apply=apply, **options)
         note(reset=asked.id, state=asked.state)
         return self._answer(
             asked,
@@ -207,9 +211,9 @@ class Native:
 
     async def list_resets(self, request: web.Request) -> web.Response:
         instance = self._instance(request)
-        enrolment = self._engine.enrolment(instance.id)
+        guest = self._engine.guest(instance)
         asked = self._engine.requests(instance.id)
-        return web.json_response({"requests": [request_view(one, enrolment) for one in asked]})
+        return web.json_response({"requests": [request_view(one, guest) for one in asked]})
 
     async def show_reset(self, request: web.Request) -> web.Response:
         asked = self._request(request)
@@ -276,7 +280,8 @@ class Native:
     def _answer(
         self, asked: ResetRequest, *, status: int = 200, location: str | None = None
     ) -> web.Response:
-        view = request_view(asked, self._engine.enrolment(asked.instance))
+        instance = self._catalog.by_id(asked.instance)
+        view = request_view(asked, self._engine.guest(instance) if instance else None)
         headers = {"Location": location} if location else None
         return web.json_response(view, status=status, headers=headers)
 
@@ -289,13 +294,12 @@ def find_instance(catalog: Catalog, request: web.Request) -> Instance:
     return instance
 
 
-async def hashed(password: Secret, scheme: str, *, user: str, instance: Instance) -> Secret:
-    """Return a hash of *password* once it meets the policy; every dialect's edge for plain text."""
+def check_policy(password: Secret, *, user: str, instance: Instance) -> None:
+    """Raise InvalidBody when *password* does not meet the policy, with a mistake for each rule."""
     try:
         check(password.reveal().decode(), user=user, os_type=instance.os_type)
     except PasswordRefused as refused:
         raise InvalidBody(*(("/password", f"password: {rule}") for rule in refused.rules)) from None
-    return await hash_password(password, scheme)
 
 
 def checked(given: Secret) -> Secret:
@@ -305,6 +309,15 @@ def checked(given: Secret) -> Secret:
     except BadRequest as error:
         raise InvalidBody(("/hash", str(error))) from None
     return given
+
+
+def read_scheme(body: Body) -> Scheme | None:
+    """Return the scheme that is asked for, None when that is left to the server."""
+    if not body.has("scheme"):
+        body.text("scheme")
+        return None
+    chosen = body.choice("scheme", SCHEMES, SCHEMES[0])
+    return next(scheme for scheme in SCHEMES if scheme == chosen)
 
 
 def read_apply(body: Body) -> Apply:

@@ -17,7 +17,7 @@ from .audit import note
 from .body import read_body
 from .creation import from_nova
 from .server_view import page, server_view, short_view
-from .servers import Servers, hashed_for, project_of, shown_meta, wanted_password
+from .servers import Servers, check_for, project_of, shown_meta, wanted_password
 
 PREFIXES: Final = ("/v2.1", "/v2", "/v1")
 OPEN: Final = frozenset({"/", *(prefix + end for prefix in ("/v2.1", "/v2") for end in ("", "/"))})
@@ -83,7 +83,7 @@ class Nova:
         order = from_nova(body.table("server"), project, known, now)
         hash = None
         if order.password is not None:
-            hash = await hashed_for(order.password, order.os_type)
+            hash = await self._servers.hashed(order.password, order.os_type)
         made = await self._servers.create(order.documents(hash, pattern="{}-{}"))
         first = short_view(made[0], _base(request))
         groups = [{"name": name} for name in made[0].security_groups]
@@ -103,8 +103,8 @@ class Nova:
             raise BadRequest(f"There is no such action: {names}; expected changePassword")
         password = wanted_password(body.table("changePassword"), "adminPass")
         note(action="changePassword")
-        hash = await hashed_for(password, instance.os_type)
-        await self._servers.reset(instance, hash, "both")
+        check_for(password, instance.os_type)
+        await self._servers.reset(instance, self._servers.new_password(password), "both")
         return _answer(request, status=202)
 
     async def posted_password(self, request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..config_instance import INSTANCE, METADATA_OPTIONS
+from ..reset.hashing import SCHEMES
 
 Schema = dict[str, Any]
 
@@ -16,9 +17,6 @@ TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 ANYTHING: Final[Schema] = {"type": "object"}
 NAMES: Final[Schema] = {"type": "array", "items": TEXT}
 TEXTS: Final[Schema] = {"type": "object", "additionalProperties": TEXT}
-
-SCHEMES_MADE: Final = ("sha512", "sha256", "bcrypt")
-"""How passwords in plain text are hashed."""
 
 HOST_ONLY: Final = ("_file", "credentials_command")
 """Ends of keys that only the configuration may have: they read files or run programs there."""
@@ -88,7 +86,7 @@ SUMMARY: Final = table(
 ENROLMENT: Final[Schema] = {
     "type": "object",
     "properties": {
-        "enrolment": {"enum": ["never", "enrolled", "conflict"]},
+        "enrolment": {"enum": ["never", "legacy", "enrolled", "conflict"]},
         "identity": TEXT,
         "candidate": optional(TEXT),
         "schemes": NAMES,
@@ -166,7 +164,7 @@ ASKED: Final[Schema] = {
         "user": optional({"type": "string", "minLength": 1, "maxLength": 32}),
         "password": optional({"type": "string", "minLength": 1}),
         "hash": optional({"type": "string", "description": "crypt(3) hash"}),
-        "scheme": optional({"enum": list(SCHEMES_MADE)}),
+        "scheme": optional({"enum": list(SCHEMES)}),
         "apply": optional({"enum": ["boot", "live", "both"]}),
         "unlock": optional(TRUTH),
         "expire": optional(TRUTH),

@@ -14,9 +14,10 @@ from ..errors import BadRequest, Forbidden, NotFound
 from ..instance import Instance
 from ..mailbox import Mailbox
 from ..overlay import Overlay
+from ..reset.asking import NewPassword, ask_password
 from ..reset.engine import ResetEngine
 from ..reset.hashing import hash_password
-from ..reset.policy import OsType, check
+from ..reset.policy import FIRST_USER, OsType, check
 from ..reset.requests import Apply
 from ..secret import Secret
 from .audit import note
@@ -24,8 +25,6 @@ from .body import Body
 
 AGENCY: Final = "agency_name"
 """A key of the metadata that is the instance's agency instead."""
-
-FIRST_USER: Final[Mapping[OsType, str]] = {"Linux": "root", "Windows": "Administrator"}
 
 MOST_META: Final = 128
 _META_KEY: Final = re.compile(r"[A-Za-z0-9_:. -]{1,255}")
@@ -63,8 +62,8 @@ class Servers:
         return [each for each in found if project is None or each.project_id == project]
 
     def enrolled(self, instance: Instance) -> bool:
-        """Say whether the guest runs the reset daemon."""
-        return self._engine.enrolment(instance.id) is not None
+        """Say whether the guest has a reset daemon, ours or the platform's own."""
+        return self._engine.guest(instance) is not None
 
     def posted_password(self, instance: Instance) -> str:
         # What a guest posts is base64 by custom only.
@@ -73,11 +72,20 @@ class Servers:
     async def forget_password(self, instance: Instance) -> None:
         await self._mailbox.clear(instance.id)
 
-    async def reset(self, instance: Instance, hash: Secret, apply: Apply) -> None:
-        """Ask for a new password of the instance's first user."""
+    def new_password(self, password: Secret) -> NewPassword:
+        return NewPassword(password, self._engine.work)
+
+    async def hashed(self, password: Secret, os_type: OsType) -> Secret:
+        """Return a hash of the first password of a server; raises PasswordRefused."""
+        check_for(password, os_type)
+        work = self._engine.work
+        return await hash_password(password, work.scheme, work=work)
+
+    async def reset(self, instance: Instance, password: NewPassword, apply: Apply) -> None:
+        """Ask for a new password of the instance's first user, which is checked already."""
         user = FIRST_USER[instance.os_type]
         note(user=user, apply=apply)
-        asked = await self._engine.ask(instance, user, hash, apply=apply)
+        asked = await ask_password(self._engine, instance, user, password, apply=apply)
         note(reset=asked.id, state=asked.state)
 
     async def update_meta(self, instance: Instance, given: Mapping[str, str]) -> dict[str, str]:
@@ -165,13 +173,6 @@ def wanted_password(body: Body, key: str) -> Secret:
         body.refuse(key, "expected the new password")
     body.check()
     return password or Secret(b"")
-
-
-async def hashed_for(password: Secret, os_type: OsType, *, checked: bool = True) -> Secret:
-    """Return a hash of *password* for a server's first user; raises PasswordRefused."""
-    if checked:
-        check_for(password, os_type)
-    return await hash_password(password)
 
 
 def check_for(password: Secret, os_type: OsType) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..instance import Instance, Nic
 from ..overlay import Change
-from ..reset.requests import Enrolment, ResetRequest
+from ..reset.requests import Guest, ResetRequest
 
 _WORDS = {"patch": "patched", "whole": "replaced", "gone": "removed"}
 
 
-def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
+def summary(instance: Instance, guest: Guest) -> dict[str, Any]:
     """Return what a list says of *instance*."""
     own = [address for nic in instance.nics for address in (nic.ipv4, nic.ipv6) if address]
     # Also those it is known by, which are not always its own.
@@ -33,13 +33,13 @@ def summary(instance: Instance, enrolment: Enrolment | None) -> dict[str, Any]:
         "flavor": instance.flavor,
         "addresses": addresses,
         "tags": dict(instance.tags),
-        "reset": {"enrolment": _enrolment(enrolment)},
+        "reset": {"enrolment": _enrolment(guest)},
     }
 
 
 def instance_view(
     instance: Instance,
-    enrolment: Enrolment | None,
+    guest: Guest,
     *,
     revision: int,
     password_posted: bool,
@@ -88,7 +88,7 @@ def instance_view(
         },
         "reset_password": asdict(instance.reset_password),
         "password_posted": password_posted,
-        "reset": enrolment_view(enrolment),
+        "reset": enrolment_view(guest),
     }
 
 
@@ -107,21 +107,21 @@ def overlay_view(change: Change) -> dict[str, Any]:
     }
 
 
-def enrolment_view(enrolment: Enrolment | None) -> dict[str, Any]:
+def enrolment_view(guest: Guest) -> dict[str, Any]:
     """Return what is known of the guest's reset daemon."""
-    if enrolment is None:
-        return {"enrolment": "never"}
+    if guest is None or guest == "legacy":
+        return {"enrolment": _enrolment(guest)}
     return {
-        "enrolment": _enrolment(enrolment),
-        "identity": enrolment.identity,
-        "candidate": enrolment.candidate,
-        "schemes": list(enrolment.schemes),
-        "first": time(enrolment.first),
-        "last": time(enrolment.last),
+        "enrolment": _enrolment(guest),
+        "identity": guest.identity,
+        "candidate": guest.candidate,
+        "schemes": list(guest.schemes),
+        "first": time(guest.first),
+        "last": time(guest.last),
     }
 
 
-def request_view(request: ResetRequest, enrolment: Enrolment | None) -> dict[str, Any]:
+def request_view(request: ResetRequest, guest: Guest) -> dict[str, Any]:
     """Return what became of a password reset."""
     return {
         "id": request.id,
@@ -139,15 +139,17 @@ def request_view(request: ResetRequest, enrolment: Enrolment | None) -> dict[str
         "delivered": time(request.delivered),
         "finished": time(request.finished),
         "identity": request.identity,
-        "enrolment": _enrolment(enrolment),
+        "enrolment": _enrolment(guest),
     }
 
 
-def _enrolment(enrolment: Enrolment | None) -> str:
-    """Say in a word who has enrolled; a conflict is another identity that waits to be accepted."""
-    if enrolment is None:
+def _enrolment(guest: Guest) -> str:
+    """Say in a word whose daemon there is; a conflict is another identity to be accepted."""
+    if guest is None:
         return "never"
-    return "conflict" if enrolment.candidate else "enrolled"
+    if guest == "legacy":
+        return guest
+    return "conflict" if guest.candidate else "enrolled"
 
 
 def time(seconds: float | None) -> str | None:

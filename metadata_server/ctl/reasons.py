@@ -26,6 +26,8 @@ REASONS: Final[Mapping[str, str]] = {
     "not-kept": "chpasswd succeeded, and the account has another password all the same",
     "expire": "the password is set; that it must be changed at the next login could not be",
     "machine": "the guest's account files cannot be read, or a program is missing or does not end",
+    "unproved": "the platform's own daemon is done with it; it does not say whether it is set",
+    "enrolled": "the guest turned out to have our daemon; asked again, it goes to that one sealed",
     "hash-lost": "the server can no longer open the hash: its key file is another",
 }
 """By the codes of the guest's daemon, and of the server."""
@@ -43,6 +45,8 @@ def outcome(asked: Mapping[str, Any]) -> str:
 def fate(asked: Mapping[str, Any]) -> tuple[bool, str]:
     """Return whether the password that was asked for is, or may become, the user's; and words."""
     state, code = asked["state"], asked["code"]
+    if code == "unproved":
+        return True, REASONS[code]
     if state == "applied" or code == "expire":
         return True, "the password is set"
     if state not in FINAL:

@@ -50,7 +50,15 @@ def add(commands: Any) -> None:
         action="store_true",
         help="read a crypt(3) hash from stdin: the password itself never leaves you",
     )
-    ask.add_argument("--scheme", help="how the server hashes: sha512 (default), sha256, bcrypt")
+    ask.add_argument(
+        "--hash",
+        "--scheme",
+        dest="scheme",
+        metavar="NAME",
+        choices=("sha512", "sha256", "yescrypt", "bcrypt"),
+        help="how the server hashes: sha512, sha256, yescrypt or bcrypt; default: what is "
+        "configured, or else the guest can check",
+    )
     ask.add_argument("--apply", choices=("boot", "live", "both"), help=APPLY)
     ask.add_argument("--unlock", action="store_true", help="unlock the account as well")
     ask.add_argument(
@@ -129,10 +137,16 @@ def reset_password(options: Namespace) -> int:
             "for the one on record. `linklocal instance show` names both, and `linklocal reset-key "
             "accept` takes the new one, once its console shows that it is yours"
         )
-    if asked["enrolment"] == "never":
+    if asked["enrolment"] == "never" and asked["scheme"] != "legacy":
         aside(
             f"instance {options.id} has never enrolled a reset daemon: the reset waits for its "
             "first boot with one"
+        )
+    if asked["scheme"] == "legacy":
+        aside(
+            f"instance {options.id} takes the platform's own envelope (reset_password.legacy): "
+            "every process of the guest can read the password until its daemon took it, for 15 "
+            "minutes at most"
         )
     return _follow(server, options, asked, generated)
 

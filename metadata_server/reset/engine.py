@@ -18,26 +18,33 @@ from typing import Final, get_args
 from aiohttp import web
 
 from ..catalog import Catalog
-from ..errors import BadRequest, Conflict, NotFound, ServerError
+from ..errors import BadRequest, Conflict, NotFound
 from ..instance import Instance
 from ..secret import Secret
 from ..store import Store
 from .enrol import Enrolments
+from .envelope import SCHEME, check_taken, seal
 from .guest import GuestSide
-from .hashing import check_hash
+from .hashing import Work, check_hash
+from .platform import SCHEMA as FLAGS_SCHEMA
+from .platform import PlatformSide
+from .policy import FIRST_USER
+from .requests import SCHEMA as REQUESTS_SCHEMA
 from .requests import (
-    SCHEMA,
     Apply,
+    Asked,
     AtRest,
     Enrolment,
+    Guest,
     ResetRequest,
-    active,
     enrolment_of,
     expire_due,
     move,
+    record,
     request_of,
 )
-from .sealed import KEY_SIZE, ServerKey
+from .sealed import ServerKey
+from .secret_keys import secret_key
 from .states import Event, after
 
 __all__ = ["SCHEMA", "Apply", "Enrolment", "ResetEngine", "ResetRequest"]
@@ -46,10 +53,8 @@ log = logging.getLogger(__name__)
 
 EXPIRY: Final[dict[Apply, float]] = {"live": 15 * 60.0, "boot": 7 * 86400.0, "both": 7 * 86400.0}
 APPLY: Final[tuple[Apply, ...]] = get_args(Apply)
+SCHEMA: Final = REQUESTS_SCHEMA + FLAGS_SCHEMA
 PUBLIC_KEY: Final = "reset-server.pub"
-KEPT: Final = 50
-"""Requests kept for each instance; the newest, and one that has not ended in any case."""
-
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 SWEEP_SECONDS: Final = 3600.0
 
@@ -65,17 +70,20 @@ class ResetEngine:
         *,
         clock: Callable[[], float] = time.time,
         credentials: str | None = os.environ.get("CREDENTIALS_DIRECTORY"),
+        work: Work | None = None,
     ) -> None:
         """Work on *store*, whose schemas include SCHEMA.
 
         The public key is written to *directory*, for guests that are to know it beforehand. The
         secret ones are systemd credentials, or else files of the store.
         """
+        self.work = work or Work()
+        """What hashes are made of passwords in plain text."""
         self._store = store
         self._catalog = catalog
         self._clock = clock
-        self._at_rest = AtRest(_key(store, "reset-hash", credentials))
-        self._key = ServerKey(_key(store, "reset-server", credentials))
+        self._at_rest = AtRest(secret_key(store, "reset-hash", credentials))
+        self._key = ServerKey(secret_key(store, "reset-server", credentials))
         (directory / PUBLIC_KEY).write_text(self.server_key + "\n", encoding="ascii")
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._cleaning = asyncio.Lock()
@@ -101,6 +109,9 @@ class ResetEngine:
             clock=clock,
             counts=self.counts,
             changed=self._changed,
+        )
+        self._platform = PlatformSide(
+            store, self._at_rest, clock=clock, counts=self.counts, changed=self._changed
         )
 
     @property
@@ -139,53 +150,68 @@ class ResetEngine:
             )
         if apply == "live" and not (known and known.boot):
             raise Conflict("apply: live needs a guest that has enrolled, and this one never did")
+        if self.takes_envelope(instance):
+            raise Conflict(
+                "hash: the platform's own daemon, which reset_password.legacy is for, takes no hash"
+                " but only a password"
+            )
+        return await self._record(
+            instance,
+            user,
+            hash,
+            scheme,
+            seconds=EXPIRY[apply],
+            apply=apply,
+            unlock=unlock,
+            expire=expire,
+            restart=restart,
+            replace=replace,
+        )
+
+    def takes_envelope(self, instance: Instance) -> bool:
+        """Say whether a reset of *instance* is for the platform's own daemon: with a password.
+
+        That is never so once any guest of the instance has enrolled.
+        """
+        return instance.reset_password.legacy and self.enrolment(instance.id) is None
+
+    async def ask_envelope(
+        self, instance: Instance, user: str, password: Secret, *, replace: bool = False
+    ) -> ResetRequest:
+        """Record that the platform's own daemon is to set *password*; nothing else can be asked.
+
+        What is kept is as good as plain text, so it is kept for minutes only.
+        """
+        if user != FIRST_USER[instance.os_type]:
+            raise BadRequest(
+                f"user: the platform's own daemon sets the password of "
+                f"{FIRST_USER[instance.os_type]} alone"
+            )
+        check_taken(password, instance.os_type)
+        made = await asyncio.to_thread(seal, password, instance.id)
+        return await self._record(
+            instance, user, made, SCHEME, seconds=EXPIRY["live"], apply="both", replace=replace
+        )
+
+    async def _record(
+        self,
+        instance: Instance,
+        user: str,
+        kept: Secret,
+        scheme: str,
+        *,
+        seconds: float,
+        apply: Apply,
+        replace: bool,
+        **options: bool,
+    ) -> ResetRequest:
         request_id = secrets.token_hex(16)
-        closed = self._at_rest.close(hash, request_id, instance.id, user)
+        closed = self._at_rest.close(kept, request_id, instance.id, user)
+        asked = Asked(request_id, instance.id, user, scheme, closed, apply, seconds, **options)
         now = self._clock()
-
-        def change(state: sqlite3.Connection) -> tuple[list[str], list[str]]:
-            expired = expire_due(state, now=now, instance_id=instance.id)
-            superseded = active(state, instance.id)
-            for old in superseded:
-                if old["state"] == "delivered" and not replace:
-                    raise Conflict(
-                        f"reset {old['id']} was delivered and is not acknowledged yet; "
-                        "replace it, or wait for its result"
-                    )
-                move(state, old, "supersede", now)
-            guest = state.execute(
-                "SELECT identity, boot FROM reset_enrolments WHERE instance = ?", (instance.id,)
-            ).fetchone()
-            state.execute(
-                "INSERT INTO reset_requests"
-                " (id, instance, user, scheme, hash, apply, unlock, expire, restart,"
-                " state, code, identity, boot, asked, expires)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', '', ?, ?, ?, ?)",
-                (
-                    request_id,
-                    instance.id,
-                    user,
-                    scheme,
-                    closed,
-                    apply,
-                    unlock,
-                    expire,
-                    restart,
-                    guest["identity"] if guest else None,
-                    guest["boot"] if guest else None,
-                    now,
-                    now + EXPIRY[apply],
-                ),
-            )
-            state.execute(
-                "DELETE FROM reset_requests WHERE instance = ? AND finished IS NOT NULL"
-                " AND id NOT IN (SELECT id FROM reset_requests WHERE instance = ?"
-                " ORDER BY asked DESC, rowid DESC LIMIT ?)",
-                (instance.id, instance.id, KEPT),
-            )
-            return expired, [old["id"] for old in superseded]
-
-        expired, superseded = await self._store.write(change)
+        expired, superseded = await self._store.write(
+            partial(record, asked=asked, now=now, replace=replace)
+        )
         self._tell("expired", expired)
         self._tell("superseded", superseded)
         # What was only added leaves no trace of a hash that is over.
@@ -239,8 +265,8 @@ class ResetEngine:
 
     def forget(self, state: sqlite3.Connection, instance_id: str) -> None:
         """Forget all about an instance within the transaction that removes it."""
-        for table in ("reset_requests", "reset_enrolments", "reset_tokens"):
-            state.execute(f"DELETE FROM {table} WHERE instance = ?", (instance_id,))  # noqa: S608  # three constants
+        for table in ("reset_requests", "reset_enrolments", "reset_tokens", "reset_flags"):
+            state.execute(f"DELETE FROM {table} WHERE instance = ?", (instance_id,))  # noqa: S608  # four constants
 
     async def forgotten(self, instance_id: str) -> None:
         """Wake whoever waits for an instance that is gone, and leave no trace of its hashes."""
@@ -276,6 +302,23 @@ class ResetEngine:
         if self._timer is None:
             self._arm()
         return await self._guests.answer(request, instance, rest)
+
+    async def handle_platform(
+        self, request: web.BaseRequest, instance: Instance, name: str
+    ) -> web.StreamResponse:
+        """Answer the platform's own daemon at *name*; NotFound once a guest has enrolled."""
+        if not self.takes_envelope(instance):
+            raise NotFound(f"no such path: {name}")
+        if self._timer is None:
+            self._arm()
+        return await self._platform.answer(request, instance, name)
+
+    def guest(self, instance: Instance) -> Guest:
+        """Return whose daemon the instance has, as far as it has shown itself."""
+        found = self.enrolment(instance.id)
+        if found is None and instance.reset_password.legacy:
+            return "legacy" if self._platform.is_there(instance.id) else None
+        return found
 
     def drain(self) -> None:
         """Answer long polls at once, from now on, and stop the clockwork."""
@@ -367,19 +410,3 @@ class ResetEngine:
         if found is None:
             raise NotFound(f"no such reset: {request_id[:64]!r}")
         return found
-
-
-def _key(store: Store, name: str, credentials: str | None) -> Secret:
-    """Return a secret key: the systemd credential linklocal-*name*, or the store's key file."""
-    if credentials is not None:
-        path = Path(credentials, f"linklocal-{name}")
-        try:
-            found = path.read_bytes()
-        except FileNotFoundError:
-            return store.key(name)
-        except OSError as error:
-            raise ServerError(f"credential {path}: {error.strerror}") from error
-        if len(found) != KEY_SIZE:
-            raise ServerError(f"credential {path}: expected {KEY_SIZE} bytes, got {len(found)}")
-        return Secret(found)
-    return store.key(name)

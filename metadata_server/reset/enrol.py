@@ -7,7 +7,7 @@ import logging
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final, Literal, NamedTuple
@@ -20,7 +20,8 @@ from ..instance import Instance
 from ..secret import Secret
 from ..store import Store
 from . import sealed
-from .requests import AtRest, identity_changed
+from .envelope import SCHEME
+from .requests import AtRest, Changed, active, identity_changed, move
 from .sealed import ServerKey
 from .wire import Fields, Refusal, answer, body_of, forbidden, malformed, peer
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 LOW_PORTS: Final = 1024
 PROXY_HEADERS: Final = ("X-Instance-ID", "X-Forwarded-For", "Forwarded", "Via")
 PROOF_HEADER: Final = "X-Linklocal-Reset-Proof"
+ENROLLED: Final = "enrolled"
+"""Code of a request for the platform's own daemon whose guest turned out to have ours."""
 ENROLMENTS_AT_ONCE: Final = 64
 """Of one instance within the life of a challenge; a guest needs one for each boot."""
 
@@ -74,7 +77,7 @@ class Enrolments:
         *,
         clock: Callable[[], float],
         counts: Counter[str],
-        changed: Callable[[str], Awaitable[None]],
+        changed: Changed,
     ) -> None:
         self._store = store
         self._key = key
@@ -104,6 +107,8 @@ class Enrolments:
         now = self._clock()
         self._reserve(instance.id, asked.nonce, now)
 
+        ended: list[str] = []
+
         def change(state: sqlite3.Connection) -> Outcome:
             row = state.execute(
                 "SELECT identity FROM reset_enrolments WHERE instance = ?", (instance.id,)
@@ -111,7 +116,7 @@ class Enrolments:
             if row is None:
                 if lacking is not None:
                     return "proof"
-                _record_first(state, instance.id, asked, now)
+                ended.extend(_record_first(state, instance.id, asked, now))
             elif row["identity"] != asked.identity:
                 if pinned is None:
                     # Whoever is not root there must not even become the candidate.
@@ -141,7 +146,7 @@ class Enrolments:
             )
         self._counts["enrolled"] += 1
         log.info("instance %s: %s enrolled", instance.id, mark)
-        await self._changed(instance.id)
+        await self._changed(instance.id, ended=bool(ended))
         proof = sealed.enrolled_mac(
             self._key.link(asked.key),
             instance=instance.id,
@@ -281,7 +286,12 @@ def _is_loopback(address: str) -> bool:
 
 def _record_first(
     state: sqlite3.Connection, instance_id: str, asked: Enrolling, now: float
-) -> None:
+) -> list[str]:
+    """Put the first guest on record; return the requests that end with that."""
+    ended = [row for row in active(state, instance_id) if row["scheme"] == SCHEME]
+    for row in ended:
+        # As good as plain text, and this guest can have better: it is to be asked again.
+        move(state, row, "failed", now, ENROLLED)
     # What was asked before any guest enrolled belongs to the first one.
     state.execute(
         "UPDATE reset_requests SET identity = ?"
@@ -294,6 +304,7 @@ def _record_first(
         " VALUES (?, ?, '[]', '[]', ?, ?)",
         (instance_id, asked.identity, now, now),
     )
+    return [row["id"] for row in ended]
 
 
 def _record_candidate(state: sqlite3.Connection, instance_id: str, asked: Enrolling) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
@@ -18,7 +18,8 @@ from ..secret import Secret
 from ..store import Store
 from . import sealed
 from .enrol import Enrolments
-from .requests import AtRest, active, expire_due, move, sealed_text
+from .envelope import SCHEME
+from .requests import AtRest, Changed, active, expire_due, move, sealed_text
 from .sealed import LinkKeys, ServerKey
 from .states import FINAL, Event, after
 from .wire import Fields, Refusal, answer, body_of, forbidden, limit_hops, malformed, nothing
@@ -33,12 +34,6 @@ RESULTS: Final[dict[str, Event]] = {
 }
 NONCES_KEPT: Final = 32
 """Poll nonces remembered for each guest: a replayed poll must not look like a fresh one."""
-
-
-class Changed(Protocol):
-    """Told when the requests of an instance changed; *ended* when a hash was cleared."""
-
-    async def __call__(self, instance_id: str, *, ended: bool = False) -> None: ...
 
 
 class Poll:
@@ -286,7 +281,7 @@ def _left(row: sqlite3.Row, now: float) -> int:
 
 
 def _is_due(row: sqlite3.Row, identity: bytes, boot: bytes) -> bool:
-    if row["identity"] != identity:
+    if row["identity"] != identity or row["scheme"] == SCHEME:
         return False
     if row["state"] == "delivered":
         # Perhaps half applied: whichever boot of this guest comes back has to know.

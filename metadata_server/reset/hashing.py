@@ -7,10 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from ..errors import BadRequest, ServerError
@@ -33,10 +33,34 @@ _GRAMMAR: Final[tuple[tuple[Scheme, re.Pattern[bytes]], ...]] = (
     ("bcrypt", re.compile(rb"\$2b\$(?:0[4-9]|1[0-6])\$" + _ALPHABET + rb"{53}")),
 )
 
-ROUNDS: Final[Mapping[str, int]] = MappingProxyType(
-    {"sha512": 500_000, "sha256": 500_000, "bcrypt": 12}
-)
-"""Work of the hashes made here; the guest does it too, at every login."""
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What hashes are made here, and how much work; the guest does it too, at every login."""
+
+    scheme: Scheme = "sha512"
+    """The one that is made when nobody asks for another, and the guest can check it."""
+    sha512: int = 500_000
+    sha256: int = 500_000
+    bcrypt: int = 12
+    """As crypt(3) counts: 2 to the power of it."""
+    yescrypt: int = 5
+    """As crypt(3) counts: 1 is 1 MiB, 5 is 16 MiB, 8 is 128 MiB."""
+
+    def rounds(self, scheme: Scheme) -> int:
+        return {
+            "sha512": self.sha512,
+            "sha256": self.sha256,
+            "bcrypt": self.bcrypt,
+            "yescrypt": self.yescrypt,
+        }[scheme]
+
+    def scheme_for(self, known: Collection[str] | None) -> Scheme:
+        """Return the scheme for a guest that can check the *known* ones; None is not known yet."""
+        if known is None or self.scheme in known:
+            return self.scheme
+        return next((scheme for scheme in SCHEMES if scheme in known), self.scheme)
+
 
 _HASHER: Final = Path(__file__).with_name("hasher.py")
 _POOL: Final = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hash")
@@ -63,21 +87,24 @@ def check_hash(text: Secret) -> Scheme:
 
 
 async def hash_password(
-    secret: Secret, scheme: str = "sha512", *, rounds: int | None = None
+    secret: Secret, scheme: str = "sha512", *, rounds: int | None = None, work: Work | None = None
 ) -> Secret:
     """Return a crypt(3) hash of *secret* with a fresh salt, made in another process.
 
     crypt(3) keeps the interpreter lock while it works, so a thread would stall every guest. A
     process for each hash holds one password and is gone with it, or with the server.
     """
-    if scheme not in ROUNDS:
+    made_with = next((each for each in SCHEMES if each == scheme), None)
+    if made_with is None:
         raise BadRequest(
-            f"scheme: expected one of {', '.join(ROUNDS)} to make a hash with, got {scheme!r}"
+            f"scheme: expected one of {', '.join(SCHEMES)} to make a hash with, got {scheme!r}"
         )
+    if rounds is None:
+        rounds = (work or Work()).rounds(made_with)
     if b"\0" in secret.reveal():
         raise BadRequest("password: expected text without NUL")
     loop = asyncio.get_running_loop()
-    made = await loop.run_in_executor(_POOL, _hash, secret, scheme, rounds or ROUNDS[scheme])
+    made = await loop.run_in_executor(_POOL, _hash, secret, scheme, rounds)
     if scheme_of(made.reveal()) != scheme:
         raise ServerError(f"scheme {scheme}: the hash could not be made here")
     return made

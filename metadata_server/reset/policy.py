@@ -12,6 +12,9 @@ from ..errors import BadRequest
 
 OsType = Literal["Linux", "Windows"]
 
+FIRST_USER: Final[dict[OsType, str]] = {"Linux": "root", "Windows": "Administrator"}
+"""Whose password it is when nobody else is named."""
+
 SHORTEST: Final = 8
 LONGEST: Final = 26
 TYPES_WANTED: Final = 3

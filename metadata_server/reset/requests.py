@@ -6,16 +6,20 @@ import json
 import secrets
 import sqlite3
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from ..errors import Conflict
 from ..secret import Secret
 from .sealed import fingerprint, pack
 from .states import FINAL, Event, State, after
 
 Apply = Literal["boot", "live", "both"]
+
+KEPT: Final = 50
+"""Requests kept for each instance; the newest, and one that has not ended in any case."""
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS reset_enrolments (
@@ -103,6 +107,10 @@ class Enrolment:
     """Fingerprint of another identity that asked to enrol."""
 
 
+Guest = Enrolment | Literal["legacy"] | None
+"""Whose daemon an instance has: ours that enrolled, the platform's own, or none that is known."""
+
+
 def request_of(row: sqlite3.Row, now: float) -> ResetRequest:
     """Return what *row* says; past its time it is expired, also when that is not yet written."""
     state: State = row["state"]
@@ -176,6 +184,79 @@ def sealed_text(row: sqlite3.Row, given: Secret, ttl: int) -> bytes:
         "ttl": ttl,
     }
     return json.dumps(inside, separators=(",", ":")).encode()
+
+
+class Changed(Protocol):
+    """Told when the requests of an instance changed; *ended* when a hash was cleared."""
+
+    async def __call__(self, instance_id: str, *, ended: bool = False) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it is to be recorded."""
+
+    id: str
+    instance: str
+    user: str
+    scheme: str
+    closed: bytes
+    """What is kept for the guest, encrypted."""
+    apply: Apply
+    seconds: float
+    """How long it is good for."""
+    unlock: bool = False
+    expire: bool = False
+    restart: bool = False
+
+
+def record(
+    state: sqlite3.Connection, asked: Asked, now: float, *, replace: bool
+) -> tuple[list[str], list[str]]:
+    """Record *asked* and return the ids of requests that expired, and of those it supersedes.
+
+    Raises Conflict when one was delivered, unless *replace*.
+    """
+    expired = expire_due(state, now=now, instance_id=asked.instance)
+    superseded = active(state, asked.instance)
+    for old in superseded:
+        if old["state"] == "delivered" and not replace:
+            raise Conflict(
+                f"reset {old['id']} was delivered and is not acknowledged yet; "
+                "replace it, or wait for its result"
+            )
+        move(state, old, "supersede", now)
+    guest = state.execute(
+        "SELECT identity, boot FROM reset_enrolments WHERE instance = ?", (asked.instance,)
+    ).fetchone()
+    state.execute(
+        "INSERT INTO reset_requests"
+        " (id, instance, user, scheme, hash, apply, unlock, expire, restart,"
+        " state, code, identity, boot, asked, expires)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', '', ?, ?, ?, ?)",
+        (
+            asked.id,
+            asked.instance,
+            asked.user,
+            asked.scheme,
+            asked.closed,
+            asked.apply,
+            asked.unlock,
+            asked.expire,
+            asked.restart,
+            guest["identity"] if guest else None,
+            guest["boot"] if guest else None,
+            now,
+            now + asked.seconds,
+        ),
+    )
+    state.execute(
+        "DELETE FROM reset_requests WHERE instance = ? AND finished IS NOT NULL"
+        " AND id NOT IN (SELECT id FROM reset_requests WHERE instance = ?"
+        " ORDER BY asked DESC, rowid DESC LIMIT ?)",
+        (asked.instance, asked.instance, KEPT),
+    )
+    return expired, [old["id"] for old in superseded]
 
 
 def active(state: sqlite3.Connection, instance_id: str) -> list[sqlite3.Row]:

@@ -94,12 +94,17 @@ class Fields:
         return min(int(value), highest)
 
 
-async def body_of(request: web.BaseRequest) -> Fields:
-    """Return the JSON object of the body, read within bounds of size and time."""
+async def bytes_of(request: web.BaseRequest) -> bytes:
+    """Return the body, read within bounds of size and time."""
     try:
-        raw = await asyncio.wait_for(_read(request), BODY_SECONDS)
+        return await asyncio.wait_for(_read(request), BODY_SECONDS)
     except asyncio.TimeoutError:
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "slow", "body: came too slowly") from None
+
+
+async def body_of(request: web.BaseRequest) -> Fields:
+    """Return the JSON object of the body."""
+    raw = await bytes_of(request)
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
