@@ -8,7 +8,18 @@ from argparse import Action, ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import api, clock, completion, identity, instance, password, reset, state, wait_ready
+from . import (
+    api,
+    capture,
+    clock,
+    completion,
+    identity,
+    instance,
+    password,
+    reset,
+    state,
+    wait_ready,
+)
 from .errors import FAILED, USAGE, CtlError, Refused
 from .output import aside, cell
 from .parser import Parser
@@ -58,7 +69,7 @@ def make_parser() -> Parser:
     parser.add_common()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (instance, state, password, reset, identity, clock, wait_ready, api):
+    for group in (instance, state, password, reset, identity, clock, wait_ready, capture, api):
         group.add(commands)
     completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))

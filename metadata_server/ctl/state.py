@@ -46,7 +46,7 @@ def save_state(options: Namespace) -> int:
         print(json.dumps(found, indent=2))
         return DONE
     try:
-        _write(Path(options.file), json.dumps(found, indent=2) + "\n")
+        write_private(Path(options.file), json.dumps(found, indent=2) + "\n")
     except OSError as error:
         raise UsageError(f"{options.file}: {error.strerror}") from error
     known = {"file": options.file, "overlay": len(found["overlay"])}
@@ -83,7 +83,7 @@ def _changes(number: int) -> str:
     return f"{number} changed instance{'' if number == 1 else 's'}"
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Replace *path* in one step by a file that this user alone can read."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
