@@ -23,6 +23,7 @@ from .guests.cloud import Cloud
 from .guests.directory import DirectoryGuest
 from .guests.light import LightGuest, Nic
 from .guests.nspawn import NspawnGuest
+from .guests.vm import VirtualMachine
 
 IN_CI = os.environ.get("CI") == "true"
 # The few things CI itself may leave out; everything else must be installed by .ci/run.
@@ -30,6 +31,7 @@ MAY_SKIP_IN_CI = ("needs another kernel",)
 
 StartGuest = Callable[..., LightGuest]
 StartNspawn = Callable[..., NspawnGuest]
+StartMachine = Callable[..., VirtualMachine]
 Serve = Callable[..., Server]
 
 
@@ -208,3 +210,22 @@ def nspawn_guest(machine12: Path) -> Iterator[StartNspawn]:
     yield start
     for guest in started:
         guest.close()
+
+
+@pytest.fixture
+def vm() -> Iterator[StartMachine]:
+    """A function that boots a virtual machine from an image; all end with the test."""
+    need_namespaces()
+    if not shutil.which("qemu-system-x86_64"):
+        pytest.skip("qemu-system-x86_64 is not installed")
+    started: list[VirtualMachine] = []
+
+    def start(image: Path, **options: Any) -> VirtualMachine:
+        machine = VirtualMachine(image, **options)
+        machine.__enter__()
+        started.append(machine)
+        return machine
+
+    yield start
+    for machine in started:
+        machine.close()

@@ -103,6 +103,10 @@ class Cloud:
         port = self._wire("attach", pid=pid, **nic._asdict())
         return str(port)
 
+    def tap(self, nic: Nic) -> str:
+        """Make a port for a virtual machine; return its name in the cloud's network."""
+        return str(self._wire("tap", address=nic.address))
+
     def detach(self, port: str) -> None:
         """Unplug a guest; its wire is gone already when the cloud ended first."""
         if self._wires is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +25,8 @@ BRIDGE = "br0"
 BRIDGE_MAC = "02:00:a9:fe:a9:fe"
 NO_DAD = 0x02
 SCOPE_LINK = 253
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_TAP, IFF_NO_PI = 2, 0x1000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -80,14 +84,10 @@ class Wires:
         self, pid: int, mac: str, address: str, address6: str | None, configured: bool
     ) -> str:
         """Give the guest whose init is *pid* its `eth0`; return the name of the bridge's port."""
-        self._ports += 1
-        port = f"port{self._ports}"
+        port = self._next_port()
         peer = {"ifname": "eth0", "address": mac, "net_ns_pid": pid}
         self._route.link("add", ifname=port, kind="veth", peer=peer)
-        index = self._route.link_lookup(ifname=port)[0]
-        self._route.link("set", index=index, master=self._bridge)
-        self._route.link("set", index=index, state="up")
-        self._route.route("replace", dst=f"{address.partition('/')[0]}/32", oif=self._bridge)
+        self._plug(port, address)
         if not configured:
             return port
         with links(pid, self._cloud) as guest:
@@ -98,6 +98,27 @@ class Wires:
             if address6 is not None:
                 add_address(guest, eth0, address6)
         return port
+
+    def tap(self, address: str) -> str:
+        """Make a port for a virtual machine, which opens it by the name that is returned."""
+        port = self._next_port()
+        request = struct.pack("16sH22x", port.encode(), IFF_TAP | IFF_NO_PI)
+        with open("/dev/net/tun", "r+b", buffering=0) as tun:
+            fcntl.ioctl(tun, TUNSETIFF, request)
+            fcntl.ioctl(tun, TUNSETPERSIST, 1)
+        self._plug(port, address)
+        return port
+
+    def _next_port(self) -> str:
+        self._ports += 1
+        return f"port{self._ports}"
+
+    def _plug(self, port: str, address: str) -> None:
+        """Make *port* one of the bridge's, behind which *address* is."""
+        index = self._route.link_lookup(ifname=port)[0]
+        self._route.link("set", index=index, master=self._bridge)
+        self._route.link("set", index=index, state="up")
+        self._route.route("replace", dst=f"{address.partition('/')[0]}/32", oif=self._bridge)
 
     def detach(self, port: str) -> None:
         """Take the wire away, both ends; a guest that ended took it already."""
