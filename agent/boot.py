@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable
 
-from . import asked, config, datasources, instance_data
+from . import asked, config, datasources, finding, instance_data
 from .errors import AgentError, ConfigError, DatasourceError
 from .host import Host
 from .instance import InstanceData
@@ -15,29 +15,16 @@ from .journal import log
 from .modules import NAMES, Name, load_module
 from .modules.base import Context, Frequency, Module, Past, Stage
 from .report import BAD, EARLIER, INTERRUPTED, Entry, Report, earlier
-from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
 from .state import State
 from .status import Status
 from .user_data.gather import Placed
 from .user_data.parts import Part
 from .user_scripts import file_name, user_script
+from .wishes import Wishes as Wishes
 
 if TYPE_CHECKING:
     from .output import Outputs
-
-
-class Wishes(NamedTuple):
-    """What the command line asks for, over the configuration."""
-
-    stages: tuple[Stage, ...] = tuple(Stage)
-    metadata_url: str | None = None
-    datasource: str | None = None
-    user_data: Secret | None = None
-    """In place of what the datasource serves."""
-    instance_id: str | None = None
-    cloud_config: Mapping[str, Any] = {}
-    """Above what all others say."""
 
 
 USUAL_URL = "http://169.254.169.254"
@@ -119,7 +106,7 @@ class Journey:
         if stage is Stage.LOCAL:
             # Nothing yet is done before the network but to find out what is wrong early.
             self._read_config()
-            self._choose()
+            finding.choose(self._host, self._wishes, self._config)
             return
         if not self._prepared:
             self._prepare(stage)
@@ -146,7 +133,7 @@ class Journey:
             self._report(record)
 
     def _report(self, record: Mapping[str, Any]) -> None:
-        if self._host.records or record["datasource"] not in datasources.NAMES:
+        if self._host.records or record["datasource"] not in datasources.SERVICES:
             return
         from .completion import body, report
 
@@ -170,63 +157,8 @@ class Journey:
 
                 begin(self._host)
 
-    def _choose(self) -> tuple[tuple[str, ...], str]:
-        """Return the names of the datasources to try, none when there is none, and why these."""
-        chosen: tuple[str, ...]
-        if self._wishes.datasource:
-            chosen, reason = (self._wishes.datasource,), "--datasource"
-        elif self._wishes.metadata_url:
-            chosen, reason = datasources.NAMES, "--metadata-url"
-        elif self._config.datasource:
-            names = self._config.datasource
-            chosen = (names,) if isinstance(names, str) else names
-            reason = config.PATH
-        else:
-            from .datasources.detect import detect
-
-            detected = detect(self._host)
-            chosen, reason = (detected.name,) if detected.name else (), detected.reason
-        datasources.check(chosen, f"datasource by {reason}")
-        return chosen, reason
-
     def _find(self) -> InstanceData | None:
-        """Return the instance's data; None when this machine has no datasource and needs none."""
-        names, reason = self._choose()
-        wishes = self._wishes
-        instance = None
-        if names:
-            began = time.monotonic()
-            urls = (wishes.metadata_url,) if wishes.metadata_url else self._config.metadata_urls
-            instance = datasources.discover(
-                names,
-                urls,
-                self._status.report,
-                timeout=self._config.timeout,
-                deadline=self._config.deadline,
-                pause=self._config.retry_pause,
-            )
-            seconds = time.monotonic() - began
-            self._status.wait(f"datasource {instance.datasource}", began, seconds)
-        elif wishes.user_data is not None:
-            instance = InstanceData("file", self._machine_id(), None, (), Secret(b""))
-        elif self._base or wishes.cloud_config:
-            # What the image itself asks for is done, as cloud-init does it without a datasource.
-            instance = InstanceData("none", f"none-{self._machine_id()}", None, (), Secret(b""))
-        else:
-            self._status.record["detail"] = f"no datasource: {reason}"
-            log.info("no datasource: %s", reason)
-            return None
-        if wishes.user_data is not None:
-            instance = instance._replace(user_data=wishes.user_data)
-        if wishes.instance_id:
-            instance = instance._replace(instance_id=wishes.instance_id)
-        log.info(
-            "datasource %s by %s, instance %s", instance.datasource, reason, instance.instance_id
-        )
-        return instance
-
-    def _machine_id(self) -> str:
-        return (self._host.read("/etc/machine-id") or b"none").decode("ascii", "replace").strip()
+        return finding.find(self._host, self._wishes, self._config, self._base, self._status)
 
     def _prepare(self, stage: Stage) -> None:
         """Find the instance, read its user data, and make ready what the modules are given."""

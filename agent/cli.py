@@ -125,7 +125,7 @@ def _way(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     _root(command)
     command.add_argument("--metadata-url", metavar="URL", help="such as http://169.254.169.254")
-    command.add_argument("--datasource", metavar="NAME", type=_datasource, help="openstack or ec2")
+    command.add_argument("--datasource", metavar="NAME", type=_datasource, help="such as openstack")
     command.add_argument("--user-data", metavar="FILE", help="in place of the served; - for stdin")
     command.add_argument("--instance-id", metavar="ID", help="in place of the served")
     command.add_argument("--cloud-config", metavar="FILE", help="lies above all others")

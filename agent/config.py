@@ -21,10 +21,12 @@ class AgentConfig(NamedTuple):
     """Names of datasources in the order they are tried; none leaves it to detection."""
     metadata_urls: tuple[str, ...] = ()
     """Addresses to ask instead of the usual ones, tried in order."""
+    seed: Optional[str] = None
+    """Directory or URL of the documents of the datasource nocloud."""
     timeout: float = 2.0
     """Longest silence of the metadata service within an answer."""
     deadline: float = 5.0
-    """Longest time one document may take, over all attempts."""
+    """Longest time to the first answer of any service, and for each document over all attempts."""
     retry_pause: float = 0.1
     """Pause before the second attempt; it doubles each time."""
     default_user: Optional[str] = None

@@ -25,6 +25,8 @@ from .secret import Secret
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .devices import ReadAt
+
 Content = Union[bytes, Secret]
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
@@ -127,6 +129,15 @@ class Host:
         with _refusal(f"look at {path}"):
             system = os.statvfs(path)
         return system.f_bavail * system.f_frsize
+
+    @contextmanager
+    def reading(self, device: str) -> Iterator[ReadAt]:
+        """Give a reader of the block device; below another root, of a file that is its image."""
+        from . import devices
+
+        with _refusal(f"read {device}"):  # noqa: SIM117 - several in parentheses are of 3.10
+            with devices.reading(self._files, device, live=self.live) as read:
+                yield read
 
     def resolves(self, name: str) -> bool:
         """Say whether the host *name* has an address, by whatever resolver there is."""

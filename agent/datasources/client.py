@@ -21,6 +21,17 @@ PIECE = 64 * 1024
 LONGEST_PAUSE = 2.0
 
 
+class Patience(NamedTuple):
+    """How long is waited, in seconds."""
+
+    timeout: float = 2.0
+    """Longest silence of the other side."""
+    deadline: float = 5.0
+    """Longest time one document may take over all attempts."""
+    pause: float = 0.1
+    """Before the second attempt; it doubles each time."""
+
+
 class Response(NamedTuple):
     """An answer that came whole; header names are lower case."""
 
@@ -73,6 +84,25 @@ def read_address(url: str) -> Address:
     return Address(family, host, number or 80, scope, prefix, authority)
 
 
+def has_route(url: str) -> bool:
+    """Say whether the kernel has a way to *url* and an address to ask from; nothing is sent."""
+    address = read_address(url)
+    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
+        try:
+            _connect(probe, address)
+        except OSError:
+            return False
+    return True
+
+
+def _connect(connection: socket.socket, address: Address) -> None:
+    if address.family == socket.AF_INET6:
+        scope = socket.if_nametoindex(address.scope) if address.scope else 0
+        connection.connect((address.host, address.port, 0, scope))
+    else:
+        connection.connect((address.host, address.port))
+
+
 def document(response: Response, what: str) -> bytes | None:
     """Return the body of *response*, None for 404; DatasourceError names any other status."""
     if response.status == 404:
@@ -87,6 +117,7 @@ class Client:
 
     *timeout* is the longest silence of the other side and *deadline* what one document may take
     over all its attempts, both in seconds; *pause* comes before the second attempt and doubles.
+    *first* is the deadline of the first document, until anything has answered at all.
     """
 
     def __init__(
@@ -96,6 +127,7 @@ class Client:
         timeout: float = 2.0,
         deadline: float = 5.0,
         pause: float = 0.1,
+        first: float | None = None,
         limit: int = BODY_LIMIT,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -104,6 +136,7 @@ class Client:
         self.base_url = f"http://{self._address.authority}{self._address.prefix}"
         self._timeout = timeout
         self._deadline = deadline
+        self._first = deadline if first is None else first
         self._pause = pause
         self._limit = limit
         self._clock = clock
@@ -112,6 +145,8 @@ class Client:
         self._buffer = b""
         self._heard = False
         self._until = 0.0
+        self.answered = False
+        """Whether there was any answer so far."""
         self.requests = 0
         """Requests sent so far."""
         self.connections = 0
@@ -141,7 +176,7 @@ class Client:
         malformed, and when the last attempt still answered one of the statuses worth a retry.
         """
         what = f"{method} {self.base_url}/{path.lstrip('/')}"
-        self._until = self._clock() + self._deadline
+        self._until = self._clock() + (self._deadline if self.answered else self._first)
         pause = self._pause
         attempts = 0
         while True:
@@ -233,11 +268,7 @@ class Client:
         connection = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             self._expect(connection)
-            if address.family == socket.AF_INET6:
-                scope = socket.if_nametoindex(address.scope) if address.scope else 0
-                connection.connect((address.host, address.port, 0, scope))
-            else:
-                connection.connect((address.host, address.port))
+            _connect(connection, address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             connection.close()
@@ -261,7 +292,7 @@ class Client:
             raise _Broken(
                 "closed before the answer was whole" if self._heard else "closed without an answer"
             )
-        self._heard = True
+        self._heard = self.answered = True
         self._buffer = self._buffer + data if self._buffer else data
 
     def _head(self, connection: socket.socket, what: str) -> tuple[int, dict[str, str], str]:

@@ -19,7 +19,7 @@ class Ec2:
     """Also the compatible trees of OpenStack and others, which know no tokens."""
 
     name = "ec2"
-    url = "http://169.254.169.254"
+    urls = ("http://169.254.169.254", "http://[fd00:ec2::254]")
 
     def open(self, client: Client) -> Session:
         """Return the reader of *client*'s tree, which asks for a token before all else."""

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import DatasourceError
-from ..instance import InstanceData
+from ..instance import InjectedFile, InstanceData
 from ..report import Report
 from ..secret import Secret
 from .base import EC2_TOKENS, HUAWEI_TOKENS, Reader, Session, checked_id
 from .client import Client
 
-TREE = "openstack/latest"
+# On a disk the newest is looked for: some have dated versions alone.
+VERSIONS = (
+    "latest",
+    "2025-04-04",
+    "2020-10-14",
+    "2018-08-27",
+    "2017-02-22",
+    "2016-10-06",
+    "2016-06-30",
+    "2015-10-15",
+    "2013-10-17",
+    "2013-04-04",
+    "2012-08-10",
+)
+MOST_FILES = 64
+_CONTENT = re.compile(r"/content/[A-Za-z0-9_-]{1,64}")
 
 
 class OpenStack:
     """Versions are not probed: `latest` has carried these documents since 2016."""
 
-    name = "openstack"
-    url = "http://169.254.169.254"
+    urls = ("http://169.254.169.254",)
+
+    def __init__(self, name: str = "openstack", tree: str = "openstack/latest") -> None:
+        self.name = name
+        self._tree = tree
 
     def open(self, client: Client) -> Session:
         """Return the reader of *client*'s tree; a token is asked for when one is demanded."""
@@ -29,27 +48,56 @@ class OpenStack:
 
     def fetch(self, reader: Reader, report: Report) -> InstanceData | None:
         """Return the instance's data, or None where there is no meta_data.json."""
-        meta_data = reader.get(f"{TREE}/meta_data.json")
+        meta_data = reader.get(f"{self._tree}/meta_data.json")
         if meta_data is None:
             return None
         if meta_data.lstrip()[:1] == b"<":
             raise DatasourceError(
                 "meta_data.json: is not a metadata service: expected JSON, got a page of HTML"
             )
-        return parse(
-            read_mapping(meta_data, "meta_data.json"),
-            user_data=reader.get(f"{TREE}/user_data") or b"",
-            vendor_data=optional(reader, "vendor_data.json", report),
-            vendor_data2=optional(reader, "vendor_data2.json", report),
-            network_data=optional(reader, "network_data.json", report),
+        tree = self._tree
+        said = read_mapping(meta_data, "meta_data.json")
+        found = parse(
+            said,
+            user_data=reader.get(f"{tree}/user_data") or b"",
+            vendor_data=optional(reader, tree, "vendor_data.json", report),
+            vendor_data2=optional(reader, tree, "vendor_data2.json", report),
+            network_data=optional(reader, tree, "network_data.json", report),
             report=report,
         )
+        return found._replace(datasource=self.name, files=tuple(files(reader, said, report)))
 
 
-def optional(reader: Reader, name: str, report: Report) -> Mapping[str, Any]:
+def files(reader: Reader, meta_data: Mapping[str, Any], report: Report) -> Iterator[InjectedFile]:
+    """Yield the files that whoever made the instance injects; a bad one is left out and named."""
+    listed = meta_data.get("files") or []
+    if not isinstance(listed, list) or len(listed) > MOST_FILES:
+        report.refused("meta_data.json files", f"expected a list of at most {MOST_FILES} files")
+        return
+    for number, item in enumerate(listed):
+        place = f"meta_data.json files[{number}]"
+        path = item.get("path") if isinstance(item, dict) else None
+        content_path = item.get("content_path") if isinstance(item, dict) else None
+        if not (isinstance(path, str) and path.startswith("/")):
+            report.refused(place, "expected an absolute path")
+        elif not isinstance(content_path, str) or not _CONTENT.fullmatch(content_path):
+            report.refused(place, "expected a content_path such as '/content/0000'")
+        else:
+            try:
+                content = reader.get(f"openstack{content_path}")
+            except DatasourceError as error:
+                report.failed(place, str(error))
+                continue
+            if content is None:
+                report.failed(place, "listed, but not served")
+            else:
+                yield InjectedFile(path, Secret(content))
+
+
+def optional(reader: Reader, tree: str, name: str, report: Report) -> Mapping[str, Any]:
     """Return a document that a boot can do without; what is wrong with it is in *report*."""
     try:
-        content = reader.get(f"{TREE}/{name}")
+        content = reader.get(f"{tree}/{name}")
         return read_mapping(content, name) if content and content.strip() else {}
     except DatasourceError as error:
         report.failed(name, str(error))

@@ -26,6 +26,7 @@ class Name(NamedTuple):
 # useradd default can be among them; keys come after users, passwords after keys.
 NAMES = (
     Name("random_seed", Stage.NETWORK, ("random_seed",), served="random_seed"),
+    Name("injected_files", Stage.NETWORK, served="files"),
     Name("bootcmd", Stage.NETWORK, ("bootcmd",), again=True),
     Name("write_files", Stage.NETWORK, ("write_files",)),
     Name("growpart", Stage.NETWORK, ("growpart", "resize_rootfs"), always=True, again=True),

@@ -7,7 +7,7 @@ import json
 from typing import Optional
 
 from .. import datasources
-from ..datasources.detect import detect
+from ..datasources.detect import detect_service
 from ..errors import ConfigError, HostError
 from ..host import Host
 from .settings import METADATA_URL, PATH, Settings
@@ -28,10 +28,10 @@ def located(settings: Settings, root: str, url: Optional[str]) -> Settings:
     if url:
         return settings._replace(metadata_url=url)
     host = Host(root)
-    detected = detect(host)
+    detected = detect_service(host)
     if (
-        settings.datasource in datasources.NAMES
-        or (not settings.datasource and detected.name in datasources.NAMES)
+        settings.datasource in datasources.SERVICES
+        or (not settings.datasource and detected.name in datasources.SERVICES)
         or _found_by_agent(host)
     ):
         return settings._replace(metadata_url=METADATA_URL)
@@ -50,4 +50,4 @@ def _found_by_agent(host: Host) -> bool:
         record = json.loads(host.read(STATUS) or b"{}")
     except (HostError, ValueError):
         return False
-    return isinstance(record, dict) and record.get("datasource") in datasources.NAMES
+    return isinstance(record, dict) and record.get("datasource") in datasources.SERVICES

@@ -215,8 +215,8 @@ def test_layers_below_the_user_are_taken(guest_root: DirectoryGuest) -> None:
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        (b"datasource: nocloud\n", "expected one of openstack, ec2, got 'nocloud'"),
-        (b"datasource: [openstack, azure]\n", "expected one of openstack, ec2, got 'azure'"),
+        (b"datasource: vmware\n", "configdrive, nocloud, got 'vmware'"),
+        (b"datasource: [openstack, azure]\n", "configdrive, nocloud, got 'azure'"),
         (b"metadata_urls: [\n", "/etc/linklocal/agent.yaml: line"),
         (b"- a\n", "/etc/linklocal/agent.yaml: expected a mapping"),
         (b"datasource: ec2\nmetadata_urls: ['http://metadata.example']\n", "a literal address"),

@@ -24,6 +24,7 @@ BROKEN = "72a270de-665a-4f46-8d64-24ad6edccdd1"
 AMAZON = "0f3b0c52-7d5c-4f51-bd34-2d6d1c0ad8a5"
 
 # In place of the account tools, which end too soon to be seen for sure while they run.
+INJECTED = r" file /etc/x$"
 RECORDER = """\
 #!/bin/sh
 { tr '\\0' ' ' </proc/$$/cmdline; echo; cat /proc/$$/environ; echo; } >>/dev/shm/tools
@@ -102,7 +103,7 @@ def instances(made: Secrets, key: rsa.RSAPrivateKey) -> list[dict[str, Any]]:
             "user_data_base64": base64.b64encode(documents.good(made)).decode(),
             "vendor_data": {"cloud-init": vendor.decode()},
             "vendor_data2": {"cloud-init": script},
-            "files": [{"path": "/etc/x", "content": made.text("injected file", OPERATORS)}],
+            "files": [{"path": "/etc/x", "content": made.text("injected file", *kept, INJECTED)}],
             "nics": [{"ipv4": "192.168.1.10"}],
         },
         {

@@ -66,6 +66,7 @@ chpasswd: {users: [{name: root, password: '$6$salt$hash'}]}
     "timezone": "timezone: Europe/Berlin",
     "packages": "package_update: false",
     "write_files_deferred": "write_files: [{path: /etc/c, content: hello, defer: true}]",
+    "injected_files": "",
     "scripts": "",
     "runcmd": "runcmd: ['echo hello']",
     "scripts_late": "",
