@@ -15,7 +15,9 @@ from . import (
     completion,
     identity,
     instance,
+    net,
     password,
+    qemu,
     reset,
     state,
     wait_ready,
@@ -69,7 +71,19 @@ def make_parser() -> Parser:
     parser.add_common()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (instance, state, password, reset, identity, clock, wait_ready, capture, api):
+    for group in (
+        instance,
+        state,
+        password,
+        reset,
+        identity,
+        clock,
+        wait_ready,
+        capture,
+        net,
+        qemu,
+        api,
+    ):
         group.add(commands)
     completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))
