@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import pickle
 import socket
 import struct
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Union
 
+from .day.faults import Fault
+from .day.journal import Noted
 from .identify import Proxy
 from .instance import Instance
 from .notices import Notices
@@ -35,6 +40,9 @@ class Setup(NamedTuple):
     instances: tuple[tuple[Instance, int], ...]
     """With the time each was launched."""
     notices: tuple[tuple[str, Notices], ...]
+    faults: tuple[tuple[str, tuple[Fault, ...]], ...]
+    journal: bool
+    """Whether there is one."""
     seen: int
     """The version that this is."""
 
@@ -53,6 +61,22 @@ class Told(NamedTuple):
     notices: Notices
 
 
+class Faulty(NamedTuple):
+    """The faults of an instance from now on."""
+
+    instance_id: str
+    faults: tuple[Fault, ...]
+
+
+class Gather(NamedTuple):
+    """A wish to be told what has been noted so far, and this number after it."""
+
+    number: int
+
+
+Message = Union[Setup, Changed, Told, Faulty, Gather]
+
+
 def _read_only(table: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     # The type itself has no name that pickle could find it by.
     return MappingProxyType(table)
@@ -69,7 +93,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def frame(message: Setup | Changed | Told) -> bytes:
+def frame(message: Message) -> bytes:
     """Return *message* as it is sent."""
     body = io.BytesIO()
     _Pickler(body, pickle.HIGHEST_PROTOCOL).dump(message)
@@ -92,6 +116,25 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
             return b""
         parts += part
     return bytes(parts)
+
+
+def frame_noted(batch: Sequence[Noted], gathered: int | None = None) -> bytes:
+    """Return requests as a worker sends them, with the number of the wish it answers.
+
+    They are JSON: a worker has to do with guests, and is believed no more than it has to be.
+    """
+    body = json.dumps({"noted": batch, "gathered": gathered}).encode()
+    return LENGTH.pack(len(body)) + body
+
+
+async def receive_noted(reader: asyncio.StreamReader) -> tuple[list[Noted], int | None] | None:
+    """Return what the next `frame_noted` was made of; None when the worker has gone."""
+    try:
+        (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        found = json.loads(await reader.readexactly(size))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    return [tuple(each) for each in found["noted"]], found["gathered"]
 
 
 def pass_connection(sock: socket.socket, listener: int, handle: int, data: bytes) -> bool:

@@ -43,6 +43,7 @@ from .config_instance import INSTANCE, Placed
 from .config_reader import Items, Node, Problems, Table, parse, read_file
 from .config_values import Listen, UnixListen
 from .control.listen import check_listen
+from .day.journal import LIMIT as JOURNAL_LIMIT
 from .errors import ConfigError
 from .instance import Instance, empty
 from .reset.hashing import SCHEMES, Work
@@ -80,6 +81,8 @@ class Limits:
     user_data: int = USER_DATA_LIMIT
     rate: int | None = None
     """Requests a second from one guest; None is any."""
+    journal: int = JOURNAL_LIMIT
+    """Entries of the journal that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,11 @@ LIMITS: Final = Section(
             f"most bytes of user data before base64; default: {USER_DATA_LIMIT}",
         ),
         Key("rate", Whole(1, 1_000_000), "most requests a second of one guest; default: any"),
+        Key(
+            "journal",
+            Whole(0, 1_000_000),
+            f"most entries of the journal that are kept, 0 is none; default: {JOURNAL_LIMIT}",
+        ),
     ),
     built(Limits),
 )

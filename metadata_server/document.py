@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .config_derived import derived_meta, derived_names
-from .config_forms import Wrong, below, note
+from .config_forms import Section, Wrong, below, note
 from .config_instance import INSTANCE
 from .config_reader import MAX_DEPTH, NULL, STRING, Items, Node, Problems, Scalar, Table
 from .errors import InvalidDocument
@@ -23,6 +23,8 @@ from .instance import EMPTY, Instance
 from .secret import Secret
 
 Document = dict[str, Any]
+
+T = TypeVar("T")
 
 _BODY: Final = Path("body")
 _TAGS: Final = {bool: "bool", int: "int", float: "float"}
@@ -55,17 +57,20 @@ class _Mistakes(Problems):
 
 def read(document: Mapping[str, Any]) -> Instance:
     """Return the instance that *document* describes; raises InvalidDocument with every mistake."""
+    return read_section(INSTANCE, document).instance
+
+
+def read_section(section: Section[T], document: Mapping[str, Any]) -> T:
+    """Return what *section* makes of *document*; raises InvalidDocument with every mistake."""
     mistakes = _Mistakes(document)
     node = _node(document)
-    placed = None
+    found: list[T] = []
     try:
-        placed = INSTANCE.read(node, "", mistakes)
+        found.append(section.read(node, "", mistakes))
     except Wrong as wrong:
         note(wrong, node, "", mistakes)
     mistakes.check()
-    if placed is None:
-        raise InvalidDocument(("", "expected an instance"))
-    return placed.instance
+    return found[0]
 
 
 def _refuse_host(

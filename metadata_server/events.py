@@ -60,13 +60,24 @@ class Events:
         # This is on the way of every request, and most instances are told nothing.
         return self._current(instance_id).revision if instance_id in self._known else 0
 
-    async def change(self, instance_id: str, made: Callable[[Notices], Notices]) -> Notices:
-        """Tell an instance what *made* makes of what it is told now; return that."""
+    async def change(
+        self,
+        instance_id: str,
+        made: Callable[[Notices], Notices],
+        *,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> Notices:
+        """Tell an instance what *made* makes of what it is told now; return that.
+
+        What *also* writes is in the same transaction.
+        """
 
         def write(state: sqlite3.Connection) -> Notices:
             query = "SELECT document FROM notices WHERE instance_id = ?"
             row = state.execute(query, (instance_id,)).fetchone()
             notices = made((load(row["document"]) if row else NONE).at(self._now()))
+            if also is not None:
+                also(state)
             if notices == NONE:
                 self.forget(state, instance_id)
             else:

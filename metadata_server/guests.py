@@ -24,6 +24,10 @@ from .access_log import AccessLogger
 from .boot_reports import LIMIT as REPORT_LIMIT
 from .boot_reports import BootReports
 from .connections import GuestServer, Registry
+from .day.asked import shown_token
+from .day.cells import Cells
+from .day.journal import LONGEST, Recorder, Token
+from .day.spoilt import Broken, Spoiler
 from .errors import (
     BadRequest,
     Forbidden,
@@ -100,6 +104,8 @@ class Guests:
         registry: Registry | None = None,
         counters: Counters | None = None,
         catch_up: Callable[[], None] | None = None,
+        recorder: Recorder | None = None,
+        spoiler: Spoiler | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Serve what *catalog* knows; *store* was made with the mailbox's schema.
@@ -107,7 +113,8 @@ class Guests:
         Without *reports* those of boots are another process's to take.
         *launched* tells when an instance was made, in seconds since 1970. *rate* is the most
         requests a second of one instance. *catch_up* is called before each request, to know all
-        that was known elsewhere before it.
+        that was known elsewhere before it. Requests are noted by *recorder*; *spoiler* knows the
+        faults.
         """
         self._catalog = catalog
         self._tokens = tokens
@@ -123,6 +130,9 @@ class Guests:
         self._registry = Registry() if registry is None else registry
         self._counters = Counters(("guests",)) if counters is None else counters
         self._catch_up = catch_up
+        self._recorder = recorder
+        self._spoiler = Spoiler(Cells(), now) if spoiler is None else spoiler
+        self._faults = self._spoiler.known
         self._mailbox = Mailbox(store)
         self._access_key = store.key("access-keys")
         self._issuer = Issuer(now=now)
@@ -164,12 +174,32 @@ class Guests:
         try:
             response = await self._answered(request, interface)
         except asyncio.CancelledError:
-            self._counters.answered(number, 0)
+            self._count(request, number, 0)
             raise
-        self._counters.answered(number, response.status)
+        self._count(request, number, 0 if isinstance(response, Broken) else response.status)
         if response.status == 200 and request.method == "PUT":
             self._counters.token_given(number)
         return response
+
+    def _count(self, request: web.BaseRequest, number: int, status: int) -> None:
+        self._counters.answered(number, status)
+        if self._recorder is None:
+            return
+        found = request if isinstance(request, GuestRequest) else None
+        instance_id = found.instance_id if found else None
+        self._recorder.note(
+            (
+                self._now(),
+                instance_id,
+                request.remote or "",
+                request.method[:LONGEST],
+                request.raw_path.partition("?")[0].partition("#")[0][:LONGEST],
+                shown_token(request, instance_id, self._tokens),
+                request.headers.get("User-Agent", "")[:LONGEST],
+                status,
+                found.fault if found else None,
+            )
+        )
 
     async def _answered(
         self, request: web.BaseRequest, interface: str | None
@@ -215,6 +245,8 @@ class Guests:
         instance = self._catalog.at(address, interface)
         if instance is None or not self._hosts.welcome(headers.get("host", "")):
             return None
+        if self._faults and instance.id in self._faults:
+            return None
         options = instance.metadata_options
         if options.http_endpoint == "disabled" or instance.reset_password.legacy:
             return None
@@ -235,6 +267,11 @@ class Guests:
         if isinstance(found, Live):
             found = _seeded(found)
         self._counters.answered(number, found.status)
+        if self._recorder is not None:
+            shown: Token = "none" if token is None else "good"
+            agent = headers.get("user-agent", "")[:LONGEST]
+            noted = (self._now(), instance.id, address, "GET", target, shown, agent)
+            self._recorder.note((*noted, found.status, None))
         return start(found.status, int(time.time())) + found.rest
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
@@ -243,13 +280,22 @@ class Guests:
         headers = request.headers
         caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)
-        instance, target = caller.instance, request.raw_path
+        instance = caller.instance
         if isinstance(request, GuestRequest):
             request.instance_id = instance.id
             # The platform's reset daemon keeps connections, and a worker passes on fresh ones only.
             request.is_last = instance.reset_password.legacy
         if self._rates is not None and (wait := self._rates.wait(instance.id)):
             raise TooManyRequests("This instance asks too often.", wait)
+        if instance.id in self._faults:
+            path = "/" + "/".join(read_path(request.raw_path) or ())
+            honest = partial(self._found, request, caller)
+            return await self._spoiler.answer(request, instance.id, path, honest)
+        return await self._found(request, caller)
+
+    async def _found(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
+        """Return what is at the path of *request*, if its caller may have it."""
+        instance, target = caller.instance, request.raw_path
         # Both only ever grow, so no two states have the same sum.
         revision = self._catalog.revision(instance.id) + self._events.revision(instance.id)
         found = self._rendered.ready(instance, revision, target)

@@ -33,9 +33,9 @@ LIFE_CYCLES: Final[tuple[LifeCycle, ...]] = get_args(LifeCycle)
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """The end of a spot instance, told until it has come."""
+    """The end of a spot instance, told until it has come. Guests see whole seconds."""
 
-    time: int
+    time: float
     action: Action = "terminate"
 
 
@@ -45,10 +45,10 @@ class Maintenance:
 
     id: str
     code: str
-    not_before: int
+    not_before: float
     description: str = ""
-    not_after: int | None = None
-    deadline: int | None = None
+    not_after: float | None = None
+    deadline: float | None = None
     """The last moment that *not_before* may be moved to."""
     state: MaintenanceState = "active"
 
@@ -56,7 +56,7 @@ class Maintenance:
 @dataclass(frozen=True, slots=True)
 class Notices:
     interruption: Interruption | None = None
-    rebalance: int | None = None
+    rebalance: float | None = None
     maintenance: tuple[Maintenance, ...] = ()
     life_cycle: LifeCycle | None = None
 
@@ -108,7 +108,7 @@ def launched_at(instance: Instance) -> int | None:
     return instance.launched if isinstance(instance, Served) else None
 
 
-def utc(seconds: int, form: str) -> str:
+def utc(seconds: float, form: str) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime(form)
 
 

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import time
+from asyncio import WriteTransport
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -28,6 +29,8 @@ class GuestRequest(web.BaseRequest):
     """What it came in on, unless that is closed."""
     instance_id: str | None = None
     """Whose it is, once that is known."""
+    fault: str | None = None
+    """The id of the fault that has a hand in the answer."""
     is_last = False
     """Whether its connection is to serve nothing after it."""
 
@@ -44,7 +47,7 @@ class Reply(web.StreamResponse):
 
     def __init__(self, answer: Answer, *, close: bool = False) -> None:
         super().__init__(status=answer.status)
-        self._answer = answer
+        self.answer = answer
         self._kept = not close
         self._connection: Connection | None = None
 
@@ -54,14 +57,14 @@ class Reply(web.StreamResponse):
 
     def with_header(self, name: str, value: str) -> Reply:
         """Return the same reply with one header more."""
-        return Reply(self._answer.with_header(name, value), close=not self._kept)
+        return Reply(self.answer.with_header(name, value), close=not self._kept)
 
     @property
     def body_length(self) -> int:
-        return len(self._answer.rest) - self._answer.split - 2
+        return len(self.answer.rest) - self.answer.split - 2
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        answer = self._answer
+        answer = self.answer
         self._kept = self._kept and request.keep_alive
         if self._kept and request.method != "HEAD" and request.version == HttpVersion11:
             rest = answer.rest
@@ -72,10 +75,14 @@ class Reply(web.StreamResponse):
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the guest has gone")
-        transport.write(start(answer.status, int(time.time())) + rest)
+        await self.send(transport, start(answer.status, int(time.time())) + rest)
         # A guest that asks and does not read waits here, and holds no more than this answer.
         await request.writer.drain()
         return request.writer
+
+    async def send(self, transport: WriteTransport, data: bytes) -> None:
+        """Put the whole answer on the wire."""
+        transport.write(data)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""
@@ -83,7 +90,7 @@ class Reply(web.StreamResponse):
             self._connection.written()
 
     def _unusual(self, request: web.BaseRequest) -> bytes:
-        rest, split = self._answer.rest, self._answer.split
+        rest, split = self.answer.rest, self.answer.split
         connection = b""
         if not self._kept:
             connection = b"Connection: close\r\n"

@@ -26,14 +26,17 @@ from .channel import Setup
 from .config import ServerConfig, Tls
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
-from .control.clock import clock_calls
 from .control.identity import identity_calls
 from .control.listen import check_listen
 from .control.metrics import metrics_calls
 from .control.replays import SCHEMA as REPLAYS_SCHEMA
 from .control.replays import Replays
 from .control.signature import AccessKeys
+from .day.cells import Cells
 from .day.clock import Clock
+from .day.day import SCHEMAS as DAY_SCHEMAS
+from .day.day import Day
+from .day.spoilt import Spoiler
 from .endings import Endings
 from .errors import ConfigError
 from .events import Events
@@ -49,7 +52,7 @@ from .reset.engine import ResetEngine
 from .store import Store
 from .tokens import Tokens
 from .vendor_data import DynamicData
-from .workers import Workers
+from .workers import Shared, Workers
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ SCHEMAS: Final = (
     boot_reports.SCHEMA,
     REPLAYS_SCHEMA,
     RESET_SCHEMA,
+    *DAY_SCHEMAS,
 )
 
 _AT_START: Final = (
@@ -107,7 +111,7 @@ class Server:
         overlay: Overlay,
         engine: ResetEngine,
         events: Events,
-        clock: Clock,
+        day: Day,
     ) -> None:
         self.config = config
         self._started = config
@@ -115,7 +119,8 @@ class Server:
         self.overlay = overlay
         self.engine = engine
         self.events = events
-        self.clock = clock
+        self.day = day
+        self.clock = day.clock
         self.guest_urls: tuple[str, ...] = ()
         self.control_url = ""
         self.token = ""
@@ -187,9 +192,26 @@ async def running(
         box = Mailbox(store)
         notices = Events(store, now=clock.now)
         reports = BootReports(store, now=clock.now)
-        changes.forgetting = (box, engine, notices, reports)
+        shared = None
+        if config.workers > 1:
+            shared = Shared([str(listen) for listen in config.listen], config.workers)
+            stack.callback(shared.close)
+        cells = shared.cells if shared else Cells()
+        day = Day(
+            store,
+            catalog,
+            changes,
+            notices,
+            clock=clock,
+            cells=cells,
+            journal_limit=config.limits.journal,
+        )
+        stack.push_async_callback(day.close)
+        spoiler = Spoiler(cells, clock.now)
+        day.faults.watch(spoiler.take)
+        changes.forgetting = (box, engine, notices, reports, day)
         Endings(catalog, changes, clock)
-        server = Server(config, catalog, changes, engine, notices, clock)
+        server = Server(config, catalog, changes, engine, notices, day)
         identity = Identity(store)
         if config.state is not None:
             # A state that goes with the process makes its key when somebody asks for it.
@@ -215,6 +237,8 @@ async def running(
             rate=config.limits.rate,
             counters=counters,
             vendor_data=DynamicData(config.vendordata_dynamic),
+            recorder=day.journal.recorder if config.limits.journal else None,
+            spoiler=spoiler,
             now=clock.now,
         )
         access_log = logging.getLogger("linklocal.access") if config.log.access else None
@@ -224,10 +248,12 @@ async def running(
         ]
         guest_sides = [web.ServerRunner(each, **PATIENCE_SETTINGS) for each in guest_servers]
         workers = None
-        if config.workers > 1:
-            setup = partial(_setup, config, store, catalog, notices, launched)
-            workers = Workers(config.workers, setup, catalog, notices, launched, guest_servers)
-        more = identity_calls(identity) + clock_calls(clock)
+        if shared is not None:
+            setup = partial(_setup, config, store, catalog, day, notices, launched)
+            workers = Workers(
+                config.workers, setup, catalog, notices, launched, guest_servers, shared, day
+            )
+        more = identity_calls(identity)
         if config.metrics:
             every = [counters, *(workers.counters if workers else ())]
             more += metrics_calls(Metrics(every, lambda: len(catalog)))
@@ -242,6 +268,7 @@ async def running(
                 reports=reports,
                 more=more,
                 access_keys=server.access_keys,
+                day=day,
             ),
             access_log=None,
             logger=http_log(),
@@ -249,8 +276,9 @@ async def running(
             **PATIENCE_SETTINGS,
         )
         tls = _tls(config.tls)
+        day.start()
         stack.push_async_callback(clock.close)
-        stack.push_async_callback(_end, engine, reports, [*guest_sides, control_side])
+        stack.push_async_callback(_end, engine, reports, day, spoiler, [*guest_sides, control_side])
         *guest_sockets, control_socket = sockets
         if workers is not None:
             for runner in guest_sides:
@@ -278,11 +306,17 @@ async def listen_on(
 
 
 async def _end(
-    engine: ResetEngine, reports: BootReports, runners: Sequence[web.BaseRunner]
+    engine: ResetEngine,
+    reports: BootReports,
+    day: Day,
+    spoiler: Spoiler,
+    runners: Sequence[web.BaseRunner],
 ) -> None:
     """Finish what is under way: long polls at once, other requests with patience."""
     engine.drain()
     reports.drain()
+    day.drain()
+    spoiler.drain()
     await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 
@@ -301,6 +335,7 @@ def _setup(
     config: ServerConfig,
     store: Store,
     catalog: Catalog,
+    day: Day,
     notices: Events,
     launched: Callable[[str], int],
     version: int,
@@ -318,6 +353,8 @@ def _setup(
         level=logging.getLogger().level,
         instances=tuple((each, launched(each.id)) for each in catalog.all()),
         notices=notices.all(),
+        faults=day.faults.all(),
+        journal=config.limits.journal > 0,
         seen=version,
     )
 

@@ -54,6 +54,11 @@ class Store:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._closed = False
 
+    @property
+    def is_temporary(self) -> bool:
+        """Whether all of it goes with the process."""
+        return self._temporary is not None
+
     def read(self, sql: str, *args: object) -> list[sqlite3.Row]:
         """Return the rows of one SELECT; on the loop's thread, so keep it to an index."""
         return self._reader.execute(sql, args).fetchall()

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,10 @@ from aiohttp import web
 from . import channel
 from .catalog import Catalog
 from .cli import new_loop, raise_file_limit
+from .day.cells import SIZE as CELLS_SIZE
+from .day.cells import Cells
+from .day.journal import Noted, Recorder
+from .day.spoilt import Spoiler
 from .errors import ServiceUnavailable
 from .events import Events
 from .guests import Guests
@@ -54,9 +59,14 @@ class _Elsewhere:
 
 class Worker:
     def __init__(
-        self, writer: socket.socket, passing: socket.socket, shared: mmap.mmap, number: int
+        self,
+        writer: socket.socket,
+        passing: socket.socket,
+        memory: int,
+        number: int,
     ) -> None:
-        """Talk to the *writer*; *number* is this worker's place in the *shared* memory."""
+        """Talk to the *writer*; *number* is this worker's place in the file *memory*, shared."""
+        shared = mmap.mmap(memory, 0)
         self._writer = writer
         self._passing = passing
         self._stop = asyncio.Event()
@@ -67,13 +77,18 @@ class Worker:
         self.setup = setup
         self._seen = setup.seen
         size = Counters.size(setup.listeners)
-        start = channel.VERSION.size + number * size
+        start = channel.VERSION.size + CELLS_SIZE + number * size
         self._store = Store(Path(setup.directory))
         self._catalog = Catalog([instance for instance, _ in setup.instances])
         self._launched = {instance.id: launched for instance, launched in setup.instances}
         self._events = Events(self._store)
         for instance_id, notices in setup.notices:
             self._events.take(instance_id, notices)
+        self._recorder = Recorder(self._noted)
+        cells = memoryview(shared)[channel.VERSION.size :][:CELLS_SIZE]
+        self._spoiler = Spoiler(Cells(cells, memory), time.time)
+        for instance_id, faults in setup.faults:
+            self._spoiler.take(instance_id, faults)
         self._guests = Guests(
             self._catalog,
             Tokens(self._store.key("tokens")),
@@ -87,6 +102,8 @@ class Worker:
             counters=Counters(setup.listeners, memoryview(shared)[start : start + size]),
             vendor_data=DynamicData(setup.vendor_data),
             catch_up=self._catch_up,
+            recorder=self._recorder if setup.journal else None,
+            spoiler=self._spoiler,
         )
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
@@ -113,8 +130,19 @@ class Worker:
         self._writer.send(b"r")
         await self._stop.wait()
         loop.remove_reader(self._writer.fileno())
+        self._spoiler.drain()
         await asyncio.gather(*(runner.cleanup() for runner in runners))
+        self._recorder.flush()
         self._store.close()
+
+    def _noted(self, batch: Sequence[Noted]) -> None:
+        self._say(channel.frame_noted(batch))
+
+    def _say(self, data: bytes) -> None:
+        try:
+            self._writer.sendall(data)
+        except OSError:
+            self._abandoned()
 
     def _catch_up(self) -> None:
         while self._version[0] != self._seen and not self._stop.is_set():
@@ -126,15 +154,25 @@ class Worker:
         except OSError:
             message = None
         if message is None:
-            # Without the writer nobody can say what is true.
-            log.error("the writer has gone")
-            os._exit(1)
+            self._abandoned()
         self._seen += 1
         if isinstance(message, channel.Changed):
             self._launched.update((instance.id, launched) for instance, launched in message.put)
             self._catalog.change([instance for instance, _ in message.put], message.drop)
+        elif isinstance(message, channel.Faulty):
+            self._spoiler.take(message.instance_id, message.faults)
+        elif isinstance(message, channel.Gather):
+            self._recorder.flush()
+            self._say(channel.frame_noted([], message.number))
         else:
             self._events.take(message.instance_id, message.notices)
+
+    def _abandoned(self) -> None:
+        if self._stop.is_set():
+            return
+        # Without the writer nobody can say what is true.
+        log.error("the writer has gone")
+        os._exit(1)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -144,8 +182,7 @@ def main(arguments: Sequence[str]) -> None:
     raise_file_limit()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    memory = mmap.mmap(shared, 0)
-    worker = Worker(socket.socket(fileno=writer), socket.socket(fileno=passing), memory, number)
+    worker = Worker(socket.socket(fileno=writer), socket.socket(fileno=passing), shared, number)
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         level=worker.setup.level,

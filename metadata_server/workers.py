@@ -10,12 +10,17 @@ import socket
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from . import channel
 from .catalog import Catalog
 from .connections import GuestServer
+from .day.cells import SIZE as CELLS_SIZE
+from .day.cells import Cells
+from .day.day import Day
+from .day.faults import Fault
 from .errors import ServerError
 from .events import Events
 from .instance import Instance
@@ -26,11 +31,31 @@ log = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
+GATHER_SECONDS: Final = 1.0
 PAUSE: Final = 1.0
 """Seconds before a worker that died is started again."""
 
 _PACKAGE: Final = __package__ or ""
 _ROOT: Final = Path(__file__).resolve().parents[_PACKAGE.count(".") + 1]
+
+
+class Shared:
+    """The memory that a writer and its workers share, and what has which place in it."""
+
+    def __init__(self, listeners: Sequence[str], number: int) -> None:
+        size = Counters.size(listeners)
+        self.memory = os.memfd_create("linklocal-workers", os.MFD_CLOEXEC)
+        start = channel.VERSION.size + CELLS_SIZE
+        os.ftruncate(self.memory, start + number * size)
+        whole = memoryview(mmap.mmap(self.memory, 0))
+        self.version = whole[: channel.VERSION.size].cast("Q")
+        self.cells = Cells(whole[channel.VERSION.size : start], self.memory)
+        self.counters = [
+            Counters(listeners, whole[start + each * size :][:size]) for each in range(number)
+        ]
+
+    def close(self) -> None:
+        os.close(self.memory)
 
 
 class Workers:
@@ -44,28 +69,28 @@ class Workers:
         events: Events,
         launched: Callable[[str], int],
         servers: Sequence[GuestServer],
+        shared: Shared,
+        day: Day,
     ) -> None:
         """*setup* says what is served at a version; *servers* take connections passed on."""
         self._number = number
         self._setup = setup
         self._launched = launched
         self._servers = servers
-        first = setup(0)
-        size = Counters.size(first.listeners)
-        self._memory = os.memfd_create("linklocal-workers", os.MFD_CLOEXEC)
-        os.ftruncate(self._memory, channel.VERSION.size + number * size)
-        shared = memoryview(mmap.mmap(self._memory, 0))
-        self._version = shared[: channel.VERSION.size].cast("Q")
-        starts = [channel.VERSION.size + each * size for each in range(number)]
-        self.counters = [
-            Counters(first.listeners, shared[start : start + size]) for start in starts
-        ]
+        self._memory = shared.memory
+        self._version, self.counters = shared.version, shared.counters
+        self._day = day
+        self._gathering: dict[tuple[int, int], asyncio.Future[None]] = {}
+        """By wish and worker: what is done when it was granted."""
+        self._wishes = count(1)
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._passing: dict[int, socket.socket] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._accepting: set[asyncio.Task[None]] = set()
         catalog.watch(self._changed)
         events.watch(self._told)
+        day.faults.watch(self._faulty)
+        day.journal.gather = self.gather
 
     @property
     def version(self) -> int:
@@ -96,7 +121,6 @@ class Workers:
         for task in self._keepers:
             task.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        os.close(self._memory)
 
     async def _keep(
         self, number: int, sockets: Sequence[socket.socket], ready: asyncio.Future[None]
@@ -144,13 +168,47 @@ class Workers:
             self._writers[number] = writer
             if await reader.read(1) and not ready.done():
                 ready.set_result(None)
+            await self._listen(number, reader)
             return await process.wait()
         finally:
             self._writers.pop(number, None)
+            self._granted(number, None)
             await _end(process)
             loop.remove_reader(taking.fileno())
             taking.close()
             writer.close()
+
+    async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
+        """Take over what the worker notes until it has gone."""
+        while (found := await channel.receive_noted(reader)) is not None:
+            batch, wish = found
+            if batch:
+                self._day.journal.take(batch)
+            if wish is not None:
+                self._granted(number, wish)
+
+    async def gather(self) -> None:
+        """Return when all that the workers have noted so far is in the journal."""
+        self._day.journal.recorder.flush()
+        wish = next(self._wishes)
+        loop = asyncio.get_running_loop()
+        wanted = {(number, wish): loop.create_future() for number in self._writers}
+        self._gathering.update(wanted)
+        self._send(channel.Gather(wish))
+        if wanted:
+            # One that just died, or hangs, has nothing to say.
+            await asyncio.wait(wanted.values(), timeout=GATHER_SECONDS)
+        for key in wanted:
+            self._gathering.pop(key, None)
+
+    def _granted(self, number: int, wish: int | None) -> None:
+        """Know that the worker *number* has answered *wish*, or with None that it never will."""
+        for (asked, of), future in self._gathering.items():
+            if asked == number and wish in (of, None) and not future.done():
+                future.set_result(None)
+
+    def _faulty(self, instance_id: str, faults: tuple[Fault, ...]) -> None:
+        self._send(channel.Faulty(instance_id, faults))
 
     def _changed(self, put: Sequence[Instance], drop: Collection[str]) -> None:
         known = tuple((instance, self._launched(instance.id)) for instance in put)
@@ -159,7 +217,7 @@ class Workers:
     def _told(self, instance_id: str, notices: Notices) -> None:
         self._send(channel.Told(instance_id, notices))
 
-    def _send(self, message: channel.Changed | channel.Told) -> None:
+    def _send(self, message: channel.Message) -> None:
         data = channel.frame(message)
         for writer in self._writers.values():
             writer.write(data)

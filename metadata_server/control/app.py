@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ..boot_reports import BootReports
 from ..catalog import Catalog
+from ..day.day import Day
 from ..errors import RequestError, Unauthorized
 from ..mailbox import Mailbox
 from ..overlay import Overlay
@@ -21,8 +22,11 @@ from ..reset.engine import ResetEngine
 from . import audit
 from .auth import REALM, Authenticator, Tokens
 from .boot_reports import boot_report_calls
+from .clock import clock_calls
+from .happenings import Happenings
 from .huawei import Huawei
 from .instances import Instances
+from .journal import journal_calls
 from .native import Native
 from .nova import OPEN as OPEN_IN_NOVA
 from .nova import Nova
@@ -60,9 +64,13 @@ def make_control_app(
     replays: Replays,
     reports: BootReports,
     access_keys: AccessKeys | None = None,
+    day: Day | None = None,
     more: Sequence[Call] = (),
 ) -> web.Application:
-    """Return the control plane over these, with *more* calls; pass Tokens to change them later."""
+    """Return the control plane over these, with *more* calls; pass Tokens to change them later.
+
+    Without a *day* it has no events, faults, scenarios and journal.
+    """
     known = tokens if isinstance(tokens, Tokens) else Tokens(tokens)
     ways = (known, access_keys or AccessKeys())
     servers = Servers(catalog, overlay, mailbox, engine)
@@ -71,12 +79,20 @@ def make_control_app(
         middlewares=[audited, errors_answered, authenticated(ways)],
         client_max_size=BODY_LIMIT,
     )
+    happening: tuple[Call, ...] = ()
+    if day is not None:
+        happening = (
+            *clock_calls(day.clock),
+            *Happenings(day, catalog).calls(),
+            *journal_calls(day, catalog),
+        )
     calls = (
         HEALTH,
-        *Instances(catalog, overlay, mailbox, engine, replays).calls(),
+        *Instances(catalog, overlay, mailbox, engine, replays, day).calls(),
         *native.calls(),
         *boot_report_calls(catalog, reports),
-        *State(catalog, overlay, mailbox, replays, reports).calls(),
+        *State(catalog, overlay, mailbox, replays, reports, day).calls(),
+        *happening,
         *more,
     )
     app.add_routes(routes(with_document(calls)))

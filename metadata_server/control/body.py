@@ -95,15 +95,35 @@ class Body:
         self.refuse(key, f"expected a whole number from {least} to {most}")
         return default
 
+    def figure(self, key: str, default: float, *, most: float) -> float:
+        """Return the number at *key*, above 0 and at most *most*."""
+        value = self._value(key)
+        if value is None:
+            return default
+        if type(value) in (int, float) and 0 < value <= most:
+            return float(value)
+        self.refuse(key, f"expected a number above 0 and up to {most:g}")
+        return default
+
+    def names(self, key: str) -> list[str]:
+        """Return the strings of the list at *key*, which has some; empty when it is absent."""
+        value = self._value(key)
+        if value is None:
+            return []
+        if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            return list(value)
+        self.refuse(key, "expected a list of strings")
+        return []
+
     def seconds(self, key: str, *, longest: float = LONGEST) -> float | None:
         """Return the length of time at *key* in seconds, None when it is absent."""
-        return self._figure(key, read_seconds, longest, SECONDS)
+        return self._time(key, read_seconds, longest, SECONDS)
 
     def moment(self, key: str) -> float | None:
         """Return the time at *key* in seconds since 1970, None when it is absent."""
-        return self._figure(key, read_moment, LATEST, MOMENT)
+        return self._time(key, read_moment, LATEST, MOMENT)
 
-    def _figure(
+    def _time(
         self, key: str, reader: Callable[[str], float], most: float, expected: str
     ) -> float | None:
         value = self._value(key)

@@ -15,6 +15,7 @@ from ..batch import MOST, batch
 from ..catalog import Catalog
 from ..config_forms import Section, nearest
 from ..config_instance import INSTANCE, METADATA_OPTIONS
+from ..day.day import Day
 from ..errors import Conflict, InvalidDocument, NotFound
 from ..instance import Instance
 from ..mailbox import Mailbox
@@ -62,12 +63,14 @@ class Instances:
         mailbox: Mailbox,
         engine: ResetEngine,
         replays: Replays,
+        day: Day | None = None,
     ) -> None:
         self._catalog = catalog
         self._overlay = overlay
         self._mailbox = mailbox
         self._engine = engine
         self._replays = replays
+        self._day = day
 
     def calls(self) -> tuple[Call, ...]:
         made = Answer(
@@ -165,7 +168,7 @@ class Instances:
                 "DELETE",
                 ONE + "/overlay",
                 "resetOverlay",
-                "Drop what was changed by API; a configured instance is then as configured.",
+                "Drop what was changed by API, events and faults: the instance is as configured.",
                 self.reset,
                 {200: VIEWED} | GONE | refused(409, "The instance is not configured."),
                 (ID,),
@@ -285,7 +288,10 @@ class Instances:
         instance_id = request.match_info["id"]
         if not self._overlay.is_configured(instance_id):
             raise Conflict("the instance was made by API and has no configuration; remove it")
-        await self._overlay.reset(instance_id)
+        if self._day is not None:
+            await self._day.reset_instance(instance_id)
+        else:
+            await self._overlay.reset(instance_id)
         return self._viewed(request, instance_id)
 
     async def show_options(self, request: web.Request) -> web.Response:

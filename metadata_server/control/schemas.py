@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..config_instance import INSTANCE, METADATA_OPTIONS
+from ..day.actions import EVENTS
+from ..day.faults import KINDS
+from ..day.forms import EVENT_ASKED, FAULT_ASKED
 from ..reset.hashing import SCHEMES
 
 Schema = dict[str, Any]
@@ -251,6 +254,98 @@ BOOT_REPORT: Final = table(
     ),
 )
 
+NUMBER: Final[Schema] = {"type": "number"}
+
+EVENT: Final[Schema] = {
+    "type": "object",
+    "description": "`told` says whether the guest knows of it yet.",
+    "properties": {
+        "id": TEXT,
+        "instance": TEXT,
+        "kind": {"enum": list(EVENTS)},
+        "told": TRUTH,
+        "at": TIME,
+        "tell_at": TIME,
+        "action": TEXT,
+        "state": TEXT,
+        "code": TEXT,
+        "description": TEXT,
+        "not_after": TIME,
+        "deadline": TIME,
+    },
+    "required": ["id", "instance", "kind", "told"],
+    "additionalProperties": False,
+}
+FAULT_VIEW: Final[Schema] = {
+    "type": "object",
+    "description": "What was asked for, how many requests it could have met, and how many it has.",
+    "properties": {
+        "id": TEXT,
+        "instance": TEXT,
+        "kind": {"enum": list(KINDS)},
+        "path": TEXT,
+        "seconds": NUMBER,
+        "jitter": NUMBER,
+        "status": WHOLE,
+        "bytes": WHOLE,
+        "rate": WHOLE,
+        "first": WHOLE,
+        "every": WHOLE,
+        "probability": NUMBER,
+        "seed": WHOLE,
+        "until": TIME,
+        "concerned": WHOLE,
+        "met": WHOLE,
+    },
+    "required": ["id", "instance", "kind", "path", "concerned", "met"],
+    "additionalProperties": False,
+}
+RUN: Final = table(
+    id=TEXT,
+    name=TEXT,
+    state={"enum": ["running", "done", "failed", "stopped"]},
+    speed=NUMBER,
+    steps=WHOLE,
+    done=WHOLE,
+    began=TIME,
+    ended=optional(TIME),
+    failures=NAMES,
+)
+ENTRY: Final[Schema] = {
+    "type": "object",
+    "description": "A request of a guest, or what was done to one: `what`, with its `facts`.",
+    "properties": {
+        "number": WHOLE,
+        "time": TIME,
+        "kind": {"enum": ["request", "event", "fault", "scenario", "change"]},
+        "instance": optional(TEXT),
+        "address": TEXT,
+        "method": TEXT,
+        "path": TEXT,
+        "token": {"enum": ["none", "good", "bad", ""]},
+        "agent": TEXT,
+        "status": WHOLE,
+        "fault": optional(TEXT),
+        "what": TEXT,
+        "facts": ANYTHING,
+    },
+    "required": ["number", "time", "kind", "instance"],
+    "additionalProperties": False,
+}
+READINESS: Final = table(
+    instance=TEXT,
+    ready=optional(TRUTH),
+    clients=many(
+        table(
+            agent=TEXT,
+            ready=TRUTH,
+            with_token=WHOLE,
+            without_token=WHOLE,
+            last_without=optional(TIME),
+        )
+    ),
+)
+
 COMPONENTS: Final[Mapping[str, Schema]] = {
     "Instance": _instance(),
     "InstancePatch": _given(INSTANCE.schema(), patch=True),
@@ -265,6 +360,13 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Change": CHANGE,
     "State": STATE,
     "Clock": CLOCK,
+    "Event": EVENT,
+    "EventAsked": _given(EVENT_ASKED.schema(), patch=False),
+    "Fault": FAULT_VIEW,
+    "FaultAsked": _given(FAULT_ASKED.schema(), patch=False),
+    "Run": RUN,
+    "Entry": ENTRY,
+    "Readiness": READINESS,
     "ClockMoved": CLOCK_MOVED,
     "Problem": PROBLEM,
 }

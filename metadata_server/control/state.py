@@ -19,6 +19,7 @@ from aiohttp import web
 
 from ..boot_reports import BootReports
 from ..catalog import Catalog
+from ..day.day import Day
 from ..errors import InvalidDocument
 from ..mailbox import LIMIT, Mailbox
 from ..overlay import Change, Overlay
@@ -54,12 +55,14 @@ class State:
         mailbox: Mailbox,
         replays: Replays,
         reports: BootReports,
+        day: Day | None = None,
     ) -> None:
         self._catalog = catalog
         self._overlay = overlay
         self._mailbox = mailbox
         self._replays = replays
         self._reports = reports
+        self._day = day
 
     def calls(self) -> tuple[Call, ...]:
         done = Answer(
@@ -92,7 +95,8 @@ class State:
                 "DELETE",
                 STATE,
                 "resetState",
-                "Drop all that was changed by API, posted passwords and boot reports.",
+                "Drop all that was changed by API, posted passwords, boot reports, events, faults,"
+                " scenarios and the journal.",
                 self.reset,
                 {200: done} | CHANGED,
                 (IF_MATCH,),
@@ -121,7 +125,14 @@ class State:
         return await self._put(changes, bodies, tag)
 
     async def reset(self, request: web.Request) -> web.Response:
-        return await self._put({}, {}, wanted(request, self._overlay.state_tag()))
+        tag = wanted(request, self._overlay.state_tag())
+        if self._day is not None:
+            # First: a step that is due meanwhile would change something again.
+            await self._day.scenarios.clear()
+        done = await self._put({}, {}, tag)
+        if self._day is not None:
+            await self._day.clear()
+        return done
 
     async def _put(
         self, changes: Mapping[str, Change], bodies: Mapping[str, bytes], tag: str | None

@@ -93,6 +93,11 @@ class Clock:
         async with self._stepping:
             return await self._move(when)
 
+    async def settle(self) -> None:
+        """Return when all that is due by now on a stepped clock is done."""
+        if self.is_stepped:
+            await self._do_what_is_due()
+
     async def close(self) -> None:
         """Do nothing more, not even what is under way."""
         for _, _, timer in self._due:

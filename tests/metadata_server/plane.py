@@ -12,16 +12,17 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from metadata_server import boot_reports, mailbox, overlay
+from metadata_server import boot_reports, events, mailbox, overlay
 from metadata_server.boot_reports import BootReports
 from metadata_server.catalog import Catalog
 from metadata_server.control.app import make_control_app
 from metadata_server.control.auth import Tokens
-from metadata_server.control.clock import clock_calls
 from metadata_server.control.replays import SCHEMA as REPLAYS_SCHEMA
 from metadata_server.control.replays import Replays
 from metadata_server.control.signature import AccessKeys
 from metadata_server.day.clock import Clock
+from metadata_server.day.day import SCHEMAS, Day
+from metadata_server.events import Events
 from metadata_server.instance import Instance
 from metadata_server.mailbox import Mailbox
 from metadata_server.overlay import Overlay
@@ -82,13 +83,16 @@ async def plane(
     clock: Clock | None = None,
 ) -> AsyncIterator[Plane]:
     """Run a control plane for *instances* with its state in *directory*."""
-    schemas = [mailbox.SCHEMA, overlay.SCHEMA, REPLAYS_SCHEMA, SCHEMA, boot_reports.SCHEMA]
-    store = Store(directory / "state", schemas)
+    schemas = [mailbox.SCHEMA, overlay.SCHEMA, events.SCHEMA, REPLAYS_SCHEMA, SCHEMA, *SCHEMAS]
+    store = Store(directory / "state", [*schemas, boot_reports.SCHEMA])
     reports = BootReports(store)
     catalog, box = Catalog(), Mailbox(store)
     changes = Overlay(store, catalog, instances)
     engine = ResetEngine(store, store.directory, catalog)
-    changes.forgetting = (box, engine, reports)
+    clock = clock or Clock()
+    notices = Events(store, now=clock.now)
+    day = Day(store, catalog, changes, notices, clock=clock)
+    changes.forgetting = (box, engine, notices, reports, day)
     tokens = Tokens([TOKEN, OTHER_TOKEN])
     app = make_control_app(
         catalog,
@@ -99,7 +103,7 @@ async def plane(
         replays=Replays(store),
         reports=reports,
         access_keys=access_keys,
-        more=clock_calls(clock or Clock()),
+        day=day,
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -116,5 +120,8 @@ async def plane(
     finally:
         engine.drain()
         reports.drain()
+        day.drain()
         await runner.cleanup()
+        await day.close()
+        await clock.close()
         store.close()
