@@ -220,7 +220,7 @@ class Journey:
         context = context._replace(report=Report())
         if self._outputs is None:
             return context
-        return context._replace(forward=partial(self._outputs.forward, stage))
+        return context._replace(sink=partial(self._outputs.sink, stage))
 
     def _run_boothooks(self, context: Context) -> None:
         """Run the boothooks, at every boot and before all modules."""
@@ -240,7 +240,7 @@ class Journey:
                 env={"INSTANCE_ID": context.instance.instance_id},
                 timeout=context.timeout,
                 prefix=prefix,
-                forward=context.forward,
+                sink=context.sink(),
             )
         seconds = time.monotonic() - began
         entries = context.report.entries

@@ -27,6 +27,9 @@ KEPT = 65536
 """Bytes of output that are kept in memory, the last ones."""
 # Without pidfd_open (Linux before 5.3) the end of a program is looked for this often, in seconds.
 _TICK = 0.02
+_LOOK = 0.25
+"""Seconds between two looks at output that is watched."""
+_PIECE = 1 << 16
 
 
 class Completed(NamedTuple):
@@ -47,11 +50,13 @@ def run(
     cwd: str = "/",
     timeout: float | None = None,
     output: int | None = None,
+    watch: Callable[[bytes], None] | None = None,
     grace: float = 5.0,
 ) -> Completed:
     """Run *argv* and wait for it. *root*: chroot there. *output*: a descriptor that takes it all.
 
     Without *output* it is read from a pipe, which breaks for what the program leaves running.
+    *watch* is given what comes into *output*, a file, in pieces as it comes.
     After *timeout* seconds the whole process group gets SIGTERM, *grace* later SIGKILL.
     """
     reader, writer = os.pipe() if output is None else (-1, output)
@@ -62,7 +67,12 @@ def run(
             if output is None:
                 os.close(writer)
         try:
-            kept = _follow(process.pid, reader, timeout)
+            watcher = None if watch is None or output is None else _Watcher(output, watch)
+            try:
+                kept = _follow(process.pid, reader, timeout, watcher)
+            finally:
+                if watcher is not None:
+                    watcher.look()
             if kept is None:
                 _end(process, grace)
                 raise HostError(f"run {what}: still running after {timeout:g} seconds, ended")
@@ -125,7 +135,24 @@ def _entering(root: str, cwd: str) -> Callable[[], None]:
     return enter
 
 
-def _follow(pid: int, reader: int, timeout: float | None) -> bytes | None:
+class _Watcher:
+    """Reads what is added to a file."""
+
+    def __init__(self, handle: int, tell: Callable[[bytes], None]) -> None:
+        self._handle = handle
+        self._tell = tell
+        self._at = 0
+
+    def look(self) -> None:
+        """Tell of all that has come since the last look."""
+        while piece := os.pread(self._handle, _PIECE, self._at):
+            self._at += len(piece)
+            self._tell(piece)
+
+
+def _follow(
+    pid: int, reader: int, timeout: float | None, watcher: _Watcher | None = None
+) -> bytes | None:
     """Collect what comes from *reader* until *pid* ends; None when that takes too long."""
     import select
     import time
@@ -144,6 +171,9 @@ def _follow(pid: int, reader: int, timeout: float | None) -> bytes | None:
     try:
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             wait = None if end >= 0 else _TICK
+            if watcher is not None:
+                watcher.look()
+                wait = _LOOK if wait is None else wait
             if deadline is not None:
                 left = deadline - time.monotonic()
                 if left <= 0:

@@ -275,6 +275,23 @@ class Files:
                 raise
             return True
 
+    def add_to(self, path: str, content: bytes, *, mode: int, owner: Owner) -> None:
+        """Add *content* at the end of the regular file, which gets *mode* and *owner* when new."""
+        with self.at(path, make=True) as (parent, name):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            there = _status(parent, name)
+            if there is not None and not stat.S_ISREG(there.st_mode):
+                raise _irregular(there)
+            made = 0 if there is not None else os.O_CREAT | os.O_EXCL
+            handle = os.open(name, flags | made, 0o600, dir_fd=parent)
+            try:
+                if made:
+                    self.chown(handle, owner)
+                    os.fchmod(handle, mode)
+                write_all(handle, content)
+            finally:
+                os.close(handle)
+
     def open_output(self, path: str) -> int:
         """Return a descriptor of the emptied file *path*, mode 0600, for a program's output."""
         with self.at(path, make=True) as (parent, name):

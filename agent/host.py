@@ -185,6 +185,12 @@ class Host:
             self._files.make_directory(path, mode=mode, owner=self._owner(owner))
         self._note_owners()
 
+    def add_to(self, path: str, content: Content, *, mode: int, owner: str = "root:root") -> None:
+        """Add *content* at the end of *path*, as a log grows; a new one gets *mode* and *owner*."""
+        with _refusal(f"write {path}"):
+            self._files.add_to(path, _bytes(content), mode=mode, owner=self._owner(owner))
+        self._note_owners()
+
     def remove(self, path: str) -> None:
         """Remove the file, link or empty directory; nothing when it is absent."""
         with _refusal(f"remove {path}"):
@@ -227,13 +233,15 @@ class Host:
         cwd: str = "/",
         timeout: float | None = None,
         output: str | None = None,
+        watch: Callable[[bytes], None] | None = None,
         what: str = "",
     ) -> Completed:
         """Run a program, never a shell, in its own session, and wait for it.
 
         *env* is added to a small environment of our own. *output* names a file, made 0600, that
-        takes stdout and stderr. HostError when it cannot be started or takes longer than
-        *timeout*; its exit status is for the caller to judge. *what* names it in such texts.
+        takes stdout and stderr; *watch* is given what comes there, as it comes. HostError when it
+        cannot be started or takes longer than *timeout*; its exit status is for the caller to
+        judge. *what* names it in such texts.
         """
         what = what or argv[0]
         if not self.runs:
@@ -253,22 +261,40 @@ class Host:
                 cwd=cwd,
                 timeout=timeout,
                 output=descriptor,
+                watch=watch,
             )
         finally:
             if descriptor is not None:
                 os.close(descriptor)
 
+    def why_not_run(self, path: str) -> str | None:
+        """Return why the file *path* is not to be run for root, None when it may be."""
+        with _refusal(f"look at {path}"):
+            status = self._files.stat(path, follow=True)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return "expected a file"
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            return "expected a file of root's that nobody else may write"
+        return None if status.st_mode & 0o111 else "is not executable"
+
     def console(self, text: Content | str) -> None:
-        """Show *text* on the system console to whoever watches the boot; it is kept nowhere."""
-        if not self.live or self.kind("/dev/console", follow=True) != "other":
-            self.not_run.append("words on the console")
-            return
-        with _refusal("write /dev/console"):
-            console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
-            try:
-                write_all(console, _bytes(text.encode() if isinstance(text, str) else text))
-            finally:
-                os.close(console)
+        """Show *text* on the system console to whoever watches the boot; it is kept nowhere.
+
+        HostError when there is a console, and what is behind it takes nothing.
+        """
+        what = "words on the console"
+        with self._console() as handle:
+            if handle is not None:
+                from . import console
+
+                console.write(handle, _bytes(text.encode() if isinstance(text, str) else text))
+            elif what not in self.not_run:
+                self.not_run.append(what)
+
+    def has_console(self) -> bool:
+        """Say whether there is a console that somebody may watch."""
+        with self._console() as handle:
+            return handle is not None
 
     def feed(self, path: str, content: Content) -> None:
         """Write into the character device *path*, such as /dev/urandom; it stays what it is."""
@@ -432,6 +458,21 @@ class Host:
             tables.expire_password(user)
 
     # --- how
+
+    @contextmanager
+    def _console(self) -> Iterator[int | None]:
+        if not self.live:
+            yield None
+            return
+        from . import console
+
+        with _refusal(f"write {console.PATH}"):
+            handle = console.opened()
+            try:
+                yield handle
+            finally:
+                if handle is not None:
+                    os.close(handle)
 
     def _executable(self, path: str) -> bool:
         with _refusal(f"look at {path}"):

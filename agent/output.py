@@ -18,18 +18,72 @@ from .report import Report
 KEYS = {Stage.NETWORK: "init", Stage.CONFIG: "config", Stage.FINAL: "final"}
 EXPECTED = "expected such as '>> /var/log/output.log' or '| tee -a /var/log/output.log'"
 LONGEST = 16 * 1024 * 1024
-"""Bytes of one output that are passed on, the last."""
+"""Bytes of one output that are given to a command, the last."""
 TIMEOUT = 30.0
 _TEE = re.compile(r"tee\s+(-a\s+)?(/[\w./@+-]+)")
 
 
+class Sink:
+    """Shows the output of one script, as it comes, where its stage's is shown.
+
+    A command of the user's gets it when the script has ended: it may take as long as it likes.
+    """
+
+    def __init__(self, outputs: Outputs, stage: Stage, target: str) -> None:
+        self._outputs = outputs
+        self._stage = stage
+        self._target = target
+        self._kept = bytearray()
+        self._failed = False
+
+    def take(self, piece: bytes) -> None:
+        """Show *piece*, the next of it."""
+        target = self._target
+        tee = _TEE.fullmatch(target[1:].strip()) if target.startswith("|") else None
+        if self._failed:
+            return
+        try:
+            if tee is not None:
+                self._outputs.write(self._stage, tee[2], piece, append=bool(tee[1]))
+                self._outputs.host.console(piece)
+            elif target.startswith("|"):
+                self._kept += piece
+                del self._kept[:-LONGEST]
+            else:
+                path = target.lstrip(">").strip()
+                self._outputs.write(self._stage, path, piece, append=target.startswith(">>"))
+        except HostError as error:
+            self._fail(str(error))
+
+    def close(self) -> None:
+        """Know that this was all."""
+        if not self._kept:
+            return
+        argv = ["/bin/sh", "-c", self._target[1:].strip()]
+        try:
+            done = self._outputs.host.run(
+                argv, stdin=bytes(self._kept), timeout=TIMEOUT, what="output"
+            )
+        except HostError as error:
+            self._fail(str(error))
+            return
+        if done.status:
+            self._fail(f"its command ended with status {done.status}")
+
+    def _fail(self, why: str) -> None:
+        """Say it once, and take no more: what scripts do is worth more than where it is shown."""
+        self._failed = True
+        self._outputs.report.failed("output", why)
+
+
 class Outputs:
-    """Passes on captured output, and reports once what cannot be understood."""
+    """What the cloud-config wants; what cannot be understood of it is reported once."""
 
     def __init__(self, host: Host, config: Mapping[str, Any], report: Report) -> None:
-        self._host = host
-        self._report = report
+        self.host = host
+        self.report = report
         self._targets: dict[Stage, str] = {}
+        self._begun: set[tuple[Stage, str]] = set()
         said = config.get("output")
         if said is None:
             return
@@ -46,38 +100,22 @@ class Outputs:
                 wrong.add(where)
                 report.refused(f"output.{where}", EXPECTED)
 
-    def forward(self, stage: Stage, path: str) -> None:
-        """Show the output captured in *path* where the stage's is shown."""
+    def sink(self, stage: Stage) -> Sink | None:
+        """Return what shows the output of a script of *stage*, None when nobody wants it."""
         target = self._targets.get(stage)
-        if target is None or self._host.records:
-            return
-        try:
-            content = self._host.read_end(path, LONGEST) or b""
-            if content:
-                self._pass_on(target, content)
-        except HostError as error:
-            self._report.failed("output", str(error))
+        return None if target is None or self.host.records else Sink(self, stage, target)
 
-    def _pass_on(self, target: str, content: bytes) -> None:
-        tee = _TEE.fullmatch(target[1:].strip()) if target.startswith("|") else None
-        if tee is not None:
-            self._write(tee[2], content, append=bool(tee[1]))
-            self._host.console(content)
-        elif target.startswith("|"):
-            argv = ["/bin/sh", "-c", target[1:].strip()]
-            done = self._host.run(argv, stdin=content, timeout=TIMEOUT, what="output")
-            if done.status:
-                self._report.failed("output", f"its command ended with status {done.status}")
-        else:
-            append = target.startswith(">>")
-            self._write(target.lstrip(">").strip(), content, append=append)
-
-    def _write(self, path: str, content: bytes, *, append: bool) -> None:
+    def write(self, stage: Stage, path: str, content: bytes, *, append: bool) -> None:
+        """Add *content* to *path*; without *append* the stage begins it anew."""
         if path == "/dev/console":
-            self._host.console(content)
+            self.host.console(content)
             return
-        owner = "root:root" if self._host.group("adm") is None else "root:adm"
-        self._host.write(path, content, mode=0o640, owner=owner, append=append)
+        owner = "root:root" if self.host.group("adm") is None else "root:adm"
+        if append or (stage, path) in self._begun:
+            self.host.add_to(path, content, mode=0o640, owner=owner)
+        else:
+            self.host.write(path, content, mode=0o640, owner=owner)
+        self._begun.add((stage, path))
 
 
 def _target(raw: Any) -> str:

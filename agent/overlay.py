@@ -138,6 +138,12 @@ class Overlay(Files):
         self._put(place, _Node(content, mode, owner))
         return True
 
+    def add_to(self, path: str, content: bytes, *, mode: int, owner: Owner) -> None:
+        """Keep *content* at the end of *path*."""
+        there = self.stat(path, follow=True)
+        kept = mode if there is None else stat.S_IMODE(there.st_mode)
+        self.replace(path, content, mode=kept, owner=owner, append=True)
+
     def make_directory(self, path: str, *, mode: int, owner: Owner) -> bool:
         """Keep a directory at *path*; say whether anything changed."""
         private = not mode & 0o077

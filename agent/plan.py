@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from .accounts import Account, User
 from .commands import Completed
@@ -105,6 +105,7 @@ class Plan(Host):
         cwd: str = "/",
         timeout: float | None = None,
         output: str | None = None,
+        watch: Callable[[bytes], None] | None = None,
         what: str = "",
     ) -> Completed:
         """Record the program and say that it ended well."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Callable, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from .errors import HostError
 from .host import Host
 from .report import Report
 from .secret import Secret
+
+if TYPE_CHECKING:
+    from .modules.base import Sink
 
 Entry = Union[str, Sequence[str]]
 
@@ -70,32 +73,37 @@ def run_script(
     env: Mapping[str, str],
     timeout: float | None = None,
     prefix: Sequence[str] = (),
-    forward: Callable[[str], None] | None = None,
+    program: str = "",
+    sink: Sink | None = None,
 ) -> int:
     """Run *content*, kept in *directory*, as a program; return its exit status, -1 if none.
 
-    It starts in `/`, as scripts rely on, after the words of *prefix*. Its result is an entry of
-    *report*, its output a file beside it that root alone may read and *forward* is told of.
+    *program* is the path of one that is there, instead of content. It starts in `/`, as scripts
+    rely on, after the words of *prefix*. Its result is an entry of *report*, its output a file in
+    *directory* that root alone may read, and *sink* is given as it comes.
     """
     if not host.runs:
         report.add(place, "not run", "programs cannot be run here")
         return -1
-    path, output = f"{directory}/{name}", f"{directory}/{name}{OUTPUT}"
+    path, output = program or f"{directory}/{name}", f"{directory}/{name}{OUTPUT}"
     began = time.monotonic()
     try:
-        host.write(path, content, mode=0o700)
+        if not program:
+            host.write(path, content, mode=0o700)
         try:
             completed = host.run(
                 [*prefix, path],
                 env=env,
                 timeout=timeout,
                 output=output,
+                watch=None if sink is None else sink.take,
                 what=f"script {place}",
             )
         finally:
-            host.remove(path)
-            if forward is not None:
-                forward(output)
+            if not program:
+                host.remove(path)
+            if sink is not None:
+                sink.close()
     except HostError as error:
         seconds = time.monotonic() - began
         report.add(place, "failed", _reason(host, content, error), seconds=seconds, output=output)
@@ -122,7 +130,7 @@ def run_entries(
     directory: str,
     env: Mapping[str, str],
     timeout: float | None = None,
-    forward: Callable[[str], None] | None = None,
+    sink: Sink | None = None,
 ) -> None:
     """Run *entries* as one /bin/sh script; each one's result is an entry of *report*.
 
@@ -146,7 +154,12 @@ def run_entries(
         host.write(results, b"", mode=0o600)
         host.write(path, script, mode=0o600)
         completed = host.run(
-            [SHELL, path], env=env, cwd="/", timeout=timeout, output=output, what=place
+            [SHELL, path],
+            env=env,
+            timeout=timeout,
+            output=output,
+            watch=None if sink is None else sink.take,
+            what=place,
         )
         status = completed.status
     except HostError as error:
@@ -154,8 +167,8 @@ def run_entries(
     marks = _marks(host.read(results) or b"")
     host.remove(results)
     host.remove(path)
-    if forward is not None:
-        forward(output)
+    if sink is not None:
+        sink.close()
     if host.records:
         return
     if "start" not in marks:

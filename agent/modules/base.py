@@ -51,6 +51,8 @@ class UserScript(NamedTuple):
     turn: Turn = Turn.USER
     prefix: tuple[str, ...] = ()
     """The words before its path where it is run."""
+    program: str = ""
+    """Its path when it lies on this machine already; then there is no content."""
 
 
 class Past(NamedTuple):
@@ -88,8 +90,21 @@ class NoMarks:
         """Forget it."""
 
 
-def keep_private(path: str) -> None:
-    """Leave captured output where it is."""
+class Sink(Protocol):
+    """Shows the output of one script where the user wants to see it, too."""
+
+    def take(self, piece: bytes) -> None:
+        """Show *piece*, the next of it."""
+        ...
+
+    def close(self) -> None:
+        """Know that this was all."""
+        ...
+
+
+def keep_private() -> Optional[Sink]:
+    """Show nothing: captured output stays where it is."""
+    return None
 
 
 class Context(NamedTuple):
@@ -109,8 +124,8 @@ class Context(NamedTuple):
     marks: Marks = NoMarks()
     timeout: Optional[float] = None
     """Longest time a user's script or list of commands may take, in seconds; None for ever."""
-    forward: Callable[[str], None] = keep_private
-    """Shows a file of captured output where `output` of the cloud-config wants it."""
+    sink: Callable[[], Optional[Sink]] = keep_private
+    """Makes what shows a script's output where `output` of the cloud-config wants it."""
 
 
 class Module(NamedTuple):

@@ -57,7 +57,7 @@ def run(raw: object, place: str, context: Context) -> None:
             directory=context.scripts,
             env={"INSTANCE_ID": context.instance.instance_id},
             timeout=context.timeout,
-            forward=context.forward,
+            sink=context.sink(),
         )
     finally:
         context.report.entries += [each for each in report.entries if each.place not in skipped]

@@ -1,7 +1,8 @@
 """scripts: the scripts of the user data, each at most once for its frequency.
 
 Those of the vendor come first, then those once ever, for every boot and for every instance, then
-the user's own; within each, the order is that of their names. `runcmd` has its place in the order
+the user's own; within each, the order is that of their names. The executable files that the image
+has for each of the three (see DIRECTORIES) are run among them. `runcmd` has its place in the order
 of the user's own as if it were a script of that name; those after it are run by the module
 `scripts_late`.
 """
@@ -12,9 +13,17 @@ from typing import NamedTuple
 from ..errors import HostError
 from ..report import INTERRUPTED, earlier
 from ..scripts import run_script
+from ..secret import Secret
 from .base import Context, Frequency, Module, Stage, Turn, UserScript
 
 RUNCMD = "runcmd"
+DIRECTORIES = ("/etc/linklocal/scripts", "/var/lib/cloud/scripts")
+"""Where an image may have scripts of its own, below the names of OWN."""
+OWN = {
+    "per-once": Turn.PER_ONCE,
+    "per-boot": Turn.PER_BOOT,
+    "per-instance": Turn.PER_INSTANCE,
+}
 FREQUENCIES = {Turn.PER_ONCE: Frequency.ONCE, Turn.PER_BOOT: Frequency.ALWAYS}
 
 
@@ -49,16 +58,45 @@ def _run(script: UserScript, context: Context) -> None:
         context.report,
         place=script.place,
         content=script.content,
-        name=script.name,
+        name=_output_name(script),
         directory=context.scripts,
         env={"INSTANCE_ID": context.instance.instance_id},
         timeout=context.timeout,
         prefix=script.prefix,
-        forward=context.forward,
+        program=script.program,
+        sink=context.sink(),
     )
 
 
+def _output_name(script: UserScript) -> str:
+    """Return the name of the script's file, by which that of its output goes."""
+    return script.program[1:].replace("/", "..") if script.program else script.name
+
+
+def own_scripts(context: Context) -> list[UserScript]:
+    """Return the image's own scripts; what is there and cannot be run is in the report."""
+    host = context.host
+    found = []
+    for directory in DIRECTORIES:
+        for below, turn in OWN.items():
+            path = f"{directory}/{below}"
+            if host.kind(path, follow=True) != "directory":
+                continue
+            for name in host.names(path):
+                program = f"{path}/{name}"
+                obstacle = host.why_not_run(program)
+                if obstacle is None:
+                    found.append(UserScript(name, program, Secret(b""), turn, program=program))
+                elif host.kind(program) != "directory":
+                    # A text that explains the others may well lie there.
+                    tell = context.report.notice if "not executable" in obstacle else None
+                    (tell or context.report.refused)(program, obstacle)
+    return found
+
+
 def _mark(script: UserScript, frequency: Frequency) -> str:
+    if script.program:
+        return "script" + script.program.replace("/", "..")
     name = f"script.{script.name}"
     if frequency is not Frequency.ONCE:
         return name
@@ -70,7 +108,8 @@ def _mark(script: UserScript, frequency: Frequency) -> str:
 
 def apply(section: Scripts, context: Context) -> None:
     """Run the scripts that come before `runcmd`."""
-    run([each for each in context.user_scripts if not is_late(each)], context)
+    own = own_scripts(context)
+    run([*own, *(each for each in context.user_scripts if not is_late(each))], context)
 
 
 def is_late(script: UserScript) -> bool:

@@ -27,6 +27,10 @@ MEMORY = "passwords"
 # Without characters that look alike on a console: 24 of these 55 are 138 bits.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _LENGTH = 24
+NO_CONSOLE = (
+    "there is no console to tell a made-up password on, and nobody would ever learn it; expected a "
+    "password of type hash or text"
+)
 
 
 def read_pwauth(raw: object) -> Optional[bool]:
@@ -93,15 +97,11 @@ def apply(section: SetPasswords, context: Context) -> None:
         passwords += _of_default_user(section.password, context)
 
     done = set(recall(context, MEMORY))
-    made_up: list[bytes] = []
     for password in passwords:
-        if password.user not in done and _set(password, chpasswd.expire, made_up, context):
+        if password.user not in done and _set(password, chpasswd.expire, context):
             done.add(password.user)
     if passwords:
         remember(context, MEMORY, *sorted(done))
-    if made_up:
-        lines = b"".join(made_up)
-        context.host.console(Secret(b"linklocal-agent made these passwords:\n" + lines))
 
     if section.ssh_pwauth is not None:
         value = "yes" if section.ssh_pwauth else "no"
@@ -171,7 +171,7 @@ def _of_default_user(password: Secret, context: Context) -> list[Password]:
     return [_of_text(user, password.reveal().decode(), "password")]
 
 
-def _set(password: Password, expire: bool, made_up: list[bytes], context: Context) -> bool:
+def _set(password: Password, expire: bool, context: Context) -> bool:
     host = context.host
     user = password.user
     if host.user(user) is None:
@@ -181,6 +181,10 @@ def _set(password: Password, expire: bool, made_up: list[bytes], context: Contex
     if obstacle:
         context.report.add(password.place, "not run", obstacle)
         return False
+    made_up = password.hash is None and password.text is None
+    if made_up and not host.has_console():
+        context.report.refused(password.place, NO_CONSOLE)
+        return False
     try:
         if password.hash is not None:
             complaint = what_is_wrong_with(password.hash)
@@ -188,10 +192,11 @@ def _set(password: Password, expire: bool, made_up: list[bytes], context: Contex
                 context.report.warning(password.place, complaint)
             host.set_password_hash(user, password.hash)
         else:
-            text = password.text
-            if text is None:
-                text = _random()
-                made_up.append(b"%s: %s\n" % (user.encode(), text.reveal()))
+            text = _random() if password.text is None else password.text
+            if made_up:
+                # Told before it is set: what nobody could learn would lock the account.
+                words = b"linklocal-agent made a password: %s: %s\n"
+                host.console(Secret(words % (user.encode(), text.reveal())))
             host.set_password(user, text)
         if expire:
             host.expire_password(user)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import console
 from agent.errors import HostError
 from agent.host import Completed, Host
 from agent.secret import Secret
@@ -79,6 +80,35 @@ def test_a_program_has_the_usual_umask(live: Host, umask: int) -> None:
         assert live.run(sh("umask")).output == b"0022\n"
     finally:
         os.umask(before)
+
+
+def test_a_console_that_takes_nothing_is_not_waited_for() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        console.write(writer, b"words")
+        with pytest.raises(TimeoutError, match="nobody reads it"):
+            console.write(writer, bytes(1 << 20), patience=0.05)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_what_is_written_is_watched_as_it_comes(live: Host, tmp_path: Path) -> None:
+    pieces: list[bytes] = []
+    seen = tmp_path / "seen"
+
+    def watch(piece: bytes) -> None:
+        pieces.append(piece)
+        seen.touch()
+
+    # It ends well only when its first words were seen while it runs.
+    script = f"echo one; for i in $(seq 200); do [ -e {seen} ] && break; sleep 0.1; done; ls {seen}"
+    done = live.run(sh(script), output=str(tmp_path / "output"), watch=watch)
+
+    assert done.status == 0
+    assert len(pieces) > 1
+    assert b"".join(pieces) == done.output
 
 
 def test_a_broken_pipe_ends_a_program(live: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,12 +49,12 @@ class Case(NamedTuple):
 
     def prepare(self, guest: Guest) -> None:
         """Put the case's own files into the guest before it boots."""
-        files = [(f"/{path}", content) for path, content in below(self.folder / "guest")]
+        for path, content in below(self.folder / "guest"):
+            runs = os.access(self.folder / "guest" / path, os.X_OK)
+            guest.write(f"/{path}", content, mode=0o755 if runs else 0o644)
         agent = self.folder / "agent.yaml"
         if agent.exists():
-            files.append(("/etc/linklocal/agent.yaml", agent.read_bytes()))
-        for path, content in files:
-            guest.write(path, content)
+            guest.write("/etc/linklocal/agent.yaml", agent.read_bytes())
 
     @property
     def datasource(self) -> str:

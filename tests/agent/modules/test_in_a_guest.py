@@ -158,6 +158,18 @@ def test_a_made_up_password_is_told_on_the_console_alone(booted: Booted) -> None
     assert guest.run(["grep", "-rlF", text, *places]).stdout == b""
 
 
+@pytest.mark.parametrize("console", ["rm -f {}", "rm -f {0}; mkfifo {0}", ": >{}"])
+def test_a_password_that_nobody_would_learn_is_not_made(booted: Booted, console: str) -> None:
+    booted.guest.sh(console.format("/dev/console"))
+    before = booted.guest.sh("getent shadow root")
+
+    found = booted.entries("{users: [alice], chpasswd: {list: ['root:RANDOM', 'alice:x']}}")
+
+    assert ("refused", "chpasswd.list[0]") in found
+    assert booted.guest.sh("getent shadow root") == before
+    assert booted.guest.sh("getent shadow alice").split(":")[1].startswith("$")
+
+
 def test_the_kernel_has_the_name_and_ssh_the_key(booted: Booted) -> None:
     assert booted.entries(f"{{hostname: web-1, ssh_authorized_keys: ['{KEY}']}}") == []
 
