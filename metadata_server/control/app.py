@@ -28,6 +28,7 @@ from .huawei import Huawei
 from .instances import Instances
 from .journal import journal_calls
 from .native import Native
+from .new_passwords import ManyResets
 from .nova import OPEN as OPEN_IN_NOVA
 from .nova import Nova
 from .openapi import with_document
@@ -90,6 +91,7 @@ def make_control_app(
         HEALTH,
         *Instances(catalog, overlay, mailbox, engine, replays, day).calls(),
         *native.calls(),
+        *ManyResets(catalog, engine).calls(),
         *boot_report_calls(catalog, reports),
         *State(catalog, overlay, mailbox, replays, reports, day).calls(),
         *happening,

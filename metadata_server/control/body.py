@@ -173,6 +173,21 @@ class Body:
                 below.refuse(name, f"expected a string, got {_type(value)}")
         return {name: value for name, value in below._raw.items() if isinstance(value, str)}
 
+    def words(self, key: str, *, most: int) -> list[str]:
+        """Return the list of 1 to *most* strings at *key*."""
+        value = self._value(key)
+        is_good = isinstance(value, list) and 0 < len(value) <= most
+        if is_good and all(isinstance(each, str) and each for each in value):
+            return list(value)
+        self.refuse(key, f"expected a list of 1 to {most} strings")
+        return []
+
+    def secrets(self, key: str) -> dict[str, Secret]:
+        """Return the object at *key*, all of whose values are strings that no text will quote."""
+        below = self.table(key)
+        found = {name: below.secret(name) for name in below._raw}
+        return {name: value for name, value in found.items() if value is not None}
+
     def has(self, key: str) -> bool:
         return self._raw.get(key) is not None
 

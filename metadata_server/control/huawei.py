@@ -12,6 +12,7 @@ from aiohttp import web
 
 from ..errors import BadRequest, NotFound, RequestError
 from ..instance import Instance
+from ..reset.asking import ask_many
 from ..secret import Secret
 from .audit import note
 from .body import Body, read_body
@@ -236,18 +237,15 @@ class Huawei:
 
     async def _ask(self, instances: Sequence[Instance], password: Secret) -> list[Instance]:
         new = self._servers.new_password(password)
-        asked = []
-        refused: RequestError | None = None
-        for each in instances:
-            try:
-                await self._servers.reset(each, new, "boot")
-            except RequestError as error:
-                refused = error
-                continue
-            asked.append(each)
-        if refused is not None and not asked:
-            raise refused
-        return asked
+        outcomes = await ask_many(instances, lambda each: self._servers.reset(each, new, "boot"))
+        refused = [each for each in outcomes if isinstance(each, RequestError)]
+        if len(refused) == len(instances):
+            raise refused[-1]
+        return [
+            each
+            for each, outcome in zip(instances, outcomes, strict=True)
+            if not isinstance(outcome, RequestError)
+        ]
 
     def _view(self, request: web.Request, instance: Instance) -> dict[str, Any]:
         base = f"{request.scheme}://{request.host}/v2.1/{instance.project_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, get_args
+from typing import Final
 
 from aiohttp import web
 
@@ -12,14 +12,13 @@ from ..catalog import Catalog
 from ..errors import BadRequest, NotFound
 from ..instance import Instance
 from ..mailbox import Mailbox
-from ..reset.asking import NewPassword, ask_password
-from ..reset.engine import USER, ResetEngine
-from ..reset.hashing import SCHEMES, Scheme, check_hash
-from ..reset.policy import PasswordRefused, check
-from ..reset.requests import Apply, ResetRequest
+from ..reset.asking import NewPassword
+from ..reset.engine import ResetEngine
+from ..reset.requests import ResetRequest
 from ..secret import Secret
 from .audit import note
-from .body import Body, InvalidBody, read_body
+from .body import InvalidBody, read_body
+from .new_passwords import ask, read_demand, read_user
 from .openapi import refused
 from .parameters import GONE, ID, ONE
 from .routes import Accepts, Answer, Call, Handler, Parameter
@@ -100,7 +99,10 @@ class Native:
                 "askReset",
                 "Give an account a new password.",
                 self.ask_reset,
-                {202: Answer("It is asked for.", reference("ResetRequest"), ("Location",))}
+                {
+                    202: Answer("It is asked for.", reference("ResetRequest"), ("Location",)),
+                    204: Answer("It was a dry run, and it could be asked for."),
+                }
                 | GONE
                 | late,
                 one,
@@ -181,27 +183,19 @@ class Native:
     async def ask_reset(self, request: web.Request) -> web.Response:
         instance = self._instance(request)
         body = await read_body(request)
-        default = "Administrator" if instance.os_type == "Windows" else "root"
-        user = body.text("user", default, longest=32) or default
-        if not USER.fullmatch(user):
-            body.refuse("user", "expected letters, digits, '_', '.' and '-', a letter first")
-        password = body.secret("password")
-        given = body.secret("hash")
-        scheme = read_scheme(body)
-        apply = read_apply(body)
-        options = {name: body.flag(name) for name in ("unlock", "expire", "restart", "replace")}
+        user = read_user(body)
+        password, given = body.secret("password"), body.secret("hash")
+        demand = read_demand(body)
         body.finish()
-        note(user=user, apply=apply, replace=options["replace"] or None)
         if password is not None and given is None:
-            check_policy(password, user=user, instance=instance)
-            new = NewPassword(password, self._engine.work)
-            asked = await ask_password(
-                self._engine, instance, user, new, scheme=scheme, apply=apply, **options
-            )
+            new: NewPassword | Secret = NewPassword(password, self._engine.work)
         elif given is not None and password is None:
-            asked = await self._engine.ask(instance, user, checked(given), apply=apply, **options)
+            new = given
         else:
             raise InvalidBody(("", "expected either 'password' or 'hash'"))
+        asked = await ask(self._engine, instance, user, new, demand)
+        if asked is None:
+            return web.Response(status=204)
         note(reset=asked.id, state=asked.state)
         return self._answer(
             asked,
@@ -292,38 +286,6 @@ def find_instance(catalog: Catalog, request: web.Request) -> Instance:
     if instance is None:
         raise NotFound(f"no such instance: {request.match_info['id'][:64]!r}")
     return instance
-
-
-def check_policy(password: Secret, *, user: str, instance: Instance) -> None:
-    """Raise InvalidBody when *password* does not meet the policy, with a mistake for each rule."""
-    try:
-        check(password.reveal().decode(), user=user, os_type=instance.os_type)
-    except PasswordRefused as refused:
-        raise InvalidBody(*(("/password", f"password: {rule}") for rule in refused.rules)) from None
-
-
-def checked(given: Secret) -> Secret:
-    """Return *given* when it is a crypt(3) hash to the last character."""
-    try:
-        check_hash(given)
-    except BadRequest as error:
-        raise InvalidBody(("/hash", str(error))) from None
-    return given
-
-
-def read_scheme(body: Body) -> Scheme | None:
-    """Return the scheme that is asked for, None when that is left to the server."""
-    if not body.has("scheme"):
-        body.text("scheme")
-        return None
-    chosen = body.choice("scheme", SCHEMES, SCHEMES[0])
-    return next(scheme for scheme in SCHEMES if scheme == chosen)
-
-
-def read_apply(body: Body) -> Apply:
-    chosen = body.choice("apply", get_args(Apply), "both")
-    choices: dict[str, Apply] = {name: name for name in get_args(Apply)}
-    return choices[chosen]
 
 
 def read_wait(request: web.Request) -> float:

@@ -173,8 +173,24 @@ ASKED: Final[Schema] = {
         "expire": optional(TRUTH),
         "restart": optional(TRUTH),
         "replace": optional(TRUTH),
+        "dry_run": optional(TRUTH),
     },
     "additionalProperties": False,
+}
+
+ASKED_OF_MANY: Final[Schema] = {
+    **ASKED,
+    "description": "One of `password`, `hash` and `passwords`.",
+    "properties": {
+        **ASKED["properties"],
+        "instances": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 500},
+        "passwords": {
+            "type": "object",
+            "additionalProperties": {"type": "string", "minLength": 1},
+            "description": "A password for each instance, by its id.",
+        },
+    },
+    "required": ["instances"],
 }
 
 PROBLEM: Final[Schema] = {
@@ -356,6 +372,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Enrolment": ENROLMENT,
     "ResetRequest": REQUEST,
     "ResetAsked": ASKED,
+    "ResetsAsked": ASKED_OF_MANY,
     "BootReport": BOOT_REPORT,
     "Change": CHANGE,
     "State": STATE,

@@ -10,15 +10,15 @@ from aiohttp import web
 
 from ..catalog import Catalog
 from ..config_derived import derived_meta
-from ..errors import BadRequest, Forbidden, NotFound
+from ..errors import BadRequest, Forbidden, NotFound, ServerError
 from ..instance import Instance
 from ..mailbox import Mailbox
 from ..overlay import Overlay
-from ..reset.asking import NewPassword, ask_password
+from ..reset.asking import Demand, NewPassword, ask_password
 from ..reset.engine import ResetEngine
 from ..reset.hashing import hash_password
 from ..reset.policy import FIRST_USER, OsType, check
-from ..reset.requests import Apply
+from ..reset.requests import Apply, ResetRequest
 from ..secret import Secret
 from .audit import note
 from .body import Body
@@ -81,12 +81,15 @@ class Servers:
         work = self._engine.work
         return await hash_password(password, work.scheme, work=work)
 
-    async def reset(self, instance: Instance, password: NewPassword, apply: Apply) -> None:
+    async def reset(self, instance: Instance, password: NewPassword, apply: Apply) -> ResetRequest:
         """Ask for a new password of the instance's first user, which is checked already."""
         user = FIRST_USER[instance.os_type]
         note(user=user, apply=apply)
-        asked = await ask_password(self._engine, instance, user, password, apply=apply)
+        asked = await ask_password(self._engine, instance, user, password, Demand(apply=apply))
+        if asked is None:
+            raise ServerError("what was no dry run ended as one")
         note(reset=asked.id, state=asked.state)
+        return asked
 
     async def update_meta(self, instance: Instance, given: Mapping[str, str]) -> dict[str, str]:
         """Add *given* to the metadata of *instance* and return all of it."""

@@ -25,6 +25,18 @@ Ask for a new password. The server hashes it and keeps no plain text; the guest'
 the hash sealed to it alone, sets it and acknowledges. The password is asked for twice, or comes
 from one of the options; it is never an argument."""
 
+MANY = """\
+for many: each ID, --all, --tag or --file; instances named twice are asked once. A line says what
+became of each, and then totals:
+  status id msg
+  [SUCCESS] ID applied
+  [FAILED] ID no such instance
+  Total: 2 Success: 1 Failed: 1
+One that is refused stops no other. --generate makes one password for each and prints `ID PASSWORD`
+lines on stdout, the result on stderr. With --wait, [WAITING] is a guest that has not answered yet.
+The exit status is 1 when one failed, else 3 when one has not answered.
+"""
+
 APPLY = """\
 boot: at the guest's next boot; live: by the boot that runs now; both (default): whichever fetches
 it first"""
@@ -32,9 +44,18 @@ it first"""
 
 def add(commands: Any) -> None:
     ask: Parser = commands.add_parser(
-        "reset-password", help="give an account a new password", description=RESET
+        "reset-password",
+        help="give an account of one instance, or of many, a new password",
+        description=RESET,
+        epilog=MANY,
     )
-    ask.add_argument("id", metavar="ID")
+    ask.add_argument("ids", metavar="ID", nargs="*")
+    which = ask.add_argument_group("many instances")
+    which.add_argument("--all", action="store_true", help="every instance the server knows")
+    which.add_argument(
+        "--tag", action="append", metavar="KEY[=VALUE]", help="those with the tag; repeatable"
+    )
+    which.add_argument("--file", metavar="FILE", help="ids, one a line; - is stdin")
     ask.add_argument("--user", help="the account (default: root; Administrator on Windows)")
     source = ask.add_mutually_exclusive_group()
     source.add_argument(
@@ -65,6 +86,11 @@ def add(commands: Any) -> None:
         "--expire", action="store_true", help="the user has to change it at the next login"
     )
     ask.add_argument("--restart", action="store_true", help="ask the guest to restart afterwards")
+    ask.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check all that can be checked, and ask for nothing",
+    )
     ask.add_argument(
         "--replace", action="store_true", help="also when an earlier reset is already delivered"
     )
@@ -116,6 +142,12 @@ def add(commands: Any) -> None:
 
 
 def reset_password(options: Namespace) -> int:
+    from .reset_many import is_meant, reset_many
+
+    # A dry run has no request to show: it is told as those of many are.
+    if is_meant(options) or options.dry_run:
+        return reset_many(options)
+    (options.id,) = options.ids
     server = client(options)
     named = (options.user,) if options.user else ("root", "Administrator")
     kind, secret = new_password(options, named)

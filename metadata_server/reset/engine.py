@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import secrets
 import sqlite3
 import time
@@ -13,22 +12,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from aiohttp import web
 
 from ..catalog import Catalog
-from ..errors import BadRequest, Conflict, NotFound
+from ..errors import Conflict, NotFound
 from ..instance import Instance
 from ..secret import Secret
 from ..store import Store
+from .demands import check_demand, takes_envelope
 from .enrol import Enrolments
 from .envelope import SCHEME, check_taken, seal
 from .guest import GuestSide
 from .hashing import Work, check_hash
 from .platform import SCHEMA as FLAGS_SCHEMA
 from .platform import PlatformSide
-from .policy import FIRST_USER
 from .requests import SCHEMA as REQUESTS_SCHEMA
 from .requests import (
     Apply,
@@ -37,6 +36,7 @@ from .requests import (
     Enrolment,
     Guest,
     ResetRequest,
+    check_none_delivered,
     enrolment_of,
     expire_due,
     move,
@@ -52,10 +52,8 @@ __all__ = ["SCHEMA", "Apply", "Enrolment", "ResetEngine", "ResetRequest"]
 log = logging.getLogger(__name__)
 
 EXPIRY: Final[dict[Apply, float]] = {"live": 15 * 60.0, "boot": 7 * 86400.0, "both": 7 * 86400.0}
-APPLY: Final[tuple[Apply, ...]] = get_args(Apply)
 SCHEMA: Final = REQUESTS_SCHEMA + FLAGS_SCHEMA
 PUBLIC_KEY: Final = "reset-server.pub"
-USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 SWEEP_SECONDS: Final = 3600.0
 
 
@@ -136,25 +134,8 @@ class ResetEngine:
         Supersedes a request that was not delivered yet; raises Conflict when one was, unless
         *replace*.
         """
-        if not USER.fullmatch(user):
-            raise BadRequest(
-                "user: expected a name of letters, digits, '_', '.' and '-', at most 32"
-            )
-        if apply not in APPLY:
-            raise BadRequest(f"apply: expected one of {', '.join(APPLY)}, got {apply!r}")
         scheme = check_hash(hash)
-        known = self.enrolment(instance.id)
-        if known and known.boot and scheme not in known.schemes:
-            raise BadRequest(
-                f"hash: the guest cannot check {scheme}, only {', '.join(known.schemes)}"
-            )
-        if apply == "live" and not (known and known.boot):
-            raise Conflict("apply: live needs a guest that has enrolled, and this one never did")
-        if self.takes_envelope(instance):
-            raise Conflict(
-                "hash: the platform's own daemon, which reset_password.legacy is for, takes no hash"
-                " but only a password"
-            )
+        check_demand(instance, user, scheme, apply, self.enrolment(instance.id))
         return await self._record(
             instance,
             user,
@@ -168,12 +149,23 @@ class ResetEngine:
             replace=replace,
         )
 
-    def takes_envelope(self, instance: Instance) -> bool:
-        """Say whether a reset of *instance* is for the platform's own daemon: with a password.
+    def examine(
+        self, instance: Instance, user: str, scheme: str, *, apply: Apply, replace: bool
+    ) -> None:
+        """Raise what asking for this would raise, and ask nothing."""
+        check_demand(instance, user, scheme, apply, self.enrolment(instance.id))
+        if not replace:
+            rows = self._store.read(
+                "SELECT id, state FROM reset_requests WHERE instance = ? AND finished IS NULL"
+                " AND expires > ?",
+                instance.id,
+                self._clock(),
+            )
+            check_none_delivered(rows)
 
-        That is never so once any guest of the instance has enrolled.
-        """
-        return instance.reset_password.legacy and self.enrolment(instance.id) is None
+    def takes_envelope(self, instance: Instance) -> bool:
+        """Say whether a reset of *instance* is for the platform's own daemon, with a password."""
+        return takes_envelope(instance, self.enrolment(instance.id))
 
     async def ask_envelope(
         self, instance: Instance, user: str, password: Secret, *, replace: bool = False
@@ -182,11 +174,7 @@ class ResetEngine:
 
         What is kept is as good as plain text, so it is kept for minutes only.
         """
-        if user != FIRST_USER[instance.os_type]:
-            raise BadRequest(
-                f"user: the platform's own daemon sets the password of "
-                f"{FIRST_USER[instance.os_type]} alone"
-            )
+        check_demand(instance, user, SCHEME, "both", None)
         check_taken(password, instance.os_type)
         made = await asyncio.to_thread(seal, password, instance.id)
         return await self._record(

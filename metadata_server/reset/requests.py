@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -219,12 +220,9 @@ def record(
     """
     expired = expire_due(state, now=now, instance_id=asked.instance)
     superseded = active(state, asked.instance)
+    if not replace:
+        check_none_delivered(superseded)
     for old in superseded:
-        if old["state"] == "delivered" and not replace:
-            raise Conflict(
-                f"reset {old['id']} was delivered and is not acknowledged yet; "
-                "replace it, or wait for its result"
-            )
         move(state, old, "supersede", now)
     guest = state.execute(
         "SELECT identity, boot FROM reset_enrolments WHERE instance = ?", (asked.instance,)
@@ -257,6 +255,16 @@ def record(
         (asked.instance, asked.instance, KEPT),
     )
     return expired, [old["id"] for old in superseded]
+
+
+def check_none_delivered(rows: Iterable[sqlite3.Row]) -> None:
+    """Raise Conflict when one of the requests *rows* is with the guest right now."""
+    for row in rows:
+        if row["state"] == "delivered":
+            raise Conflict(
+                f"reset {row['id']} was delivered and is not acknowledged yet; "
+                "replace it, or wait for its result"
+            )
 
 
 def active(state: sqlite3.Connection, instance_id: str) -> list[sqlite3.Row]:
