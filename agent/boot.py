@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import asked, config, datasources, finding, instance_data
+from . import asked, config, datasources, finding, instance_data, networking
 from .errors import AgentError, ConfigError, DatasourceError
 from .host import Host
 from .instance import InstanceData
@@ -173,6 +173,9 @@ class Journey:
         self._status.record["instance_id"] = instance.instance_id
         if self._state.enter(instance.instance_id):
             log.info("first boot of this instance")
+        if kept is None:
+            turn = networking.Turn(self._host, self._config, self._base, guarded)
+            turn.take(instance, self._state, self._status, stage)
         self._take(instance, stage, kept.parts if kept else {})
 
     # --- what it is asked to be

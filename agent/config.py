@@ -37,6 +37,8 @@ class AgentConfig(NamedTuple):
     """Longest time a user's script, or all of runcmd or bootcmd, may take; for ever when absent."""
     cloud_init_compat: bool = False
     """Also leave the marks in /run/cloud-init and /var/lib/cloud that other programs look for."""
+    network_back_end: Optional[str] = None
+    """netplan, networkd, ifupdown, networkmanager or sysconfig; what is installed when absent."""
     report_boot: bool = False
     """Tell the metadata service at the end how the boot went; for servers that listen to it."""
     strict: bool = False

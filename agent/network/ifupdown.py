@@ -147,6 +147,9 @@ def _routes(link: Link, family: int) -> list[str]:
     lines = []
     routes = [route for route in link.routes if version(route.to) == family]
     gateway = next(filter(_is_gateway, routes), None) if _first_is_static(link, family) else None
+    if gateway is not None and gateway.metric is not None and family == 6:
+        # The method of IPv6 takes no notice of a metric.
+        gateway = None
     if gateway is not None:
         # What ifquery and other tools look for.
         routes.remove(gateway)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from .model import (
     EVERYWHERE,
     AccessPoint,
+    Bond,
     Dhcp,
     Dhcp6,
     File,
@@ -25,6 +26,16 @@ HEADER = "# Made by linklocal-agent from the instance's network configuration.\n
 TYPES = {Kind.ETHERNET: "ethernet", Kind.WIFI: "wifi"}
 RULE_PRIORITY = 30000
 """Of a rule that has none: NetworkManager wants one, and 32766 asks the main table."""
+
+ACTIVE = ("active-backup", "balance-tlb", "balance-alb")
+ONLY_IN = {
+    "lacp_rate": ("802.3ad",),
+    "ad_select": ("802.3ad",),
+    "primary": ACTIVE,
+    "primary_reselect": ACTIVE,
+    "packets_per_slave": ("balance-rr",),
+}
+"""Options of bonds, and the modes in which they mean anything."""
 
 Lines = list[tuple[str, object]]
 Sections = list[tuple[str, Lines]]
@@ -116,7 +127,7 @@ def _made(link: Link) -> Sections:
     if link.vlan:
         return [("vlan", [("id", link.vlan.id), ("parent", link.vlan.link), ("flags", 1)])]
     if link.bond:
-        return [("bond", [*link.bond.options.items()])]
+        return [("bond", _bond(link.bond))]
     if link.bridge:
         bridge = link.bridge
         return [
@@ -133,6 +144,14 @@ def _made(link: Link) -> Sections:
             )
         ]
     return []
+
+
+def _bond(bond: Bond) -> Lines:
+    # NetworkManager refuses a profile with an option that the kernel would pass over.
+    mode = bond.options.get("mode", "balance-rr")
+    return [
+        (key, value) for key, value in bond.options.items() if mode in ONLY_IN.get(key, (mode,))
+    ]
 
 
 def _four(link: Link) -> Lines:

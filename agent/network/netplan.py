@@ -84,13 +84,17 @@ def _link(link: Link) -> Document:
 
 
 def _addressed(link: Link) -> Document:
+    four, six = _dhcp(link.dhcp4_options), _dhcp(link.dhcp6_options)
+    if link.dhcp4 and link.dhcp6 is not Dhcp6.NO:
+        # netplan refuses a link of networkd's on which the two are not the same.
+        four = six = {**six, **four}
     return {
         "macaddress": link.set_mac,
         "mtu": link.mtu,
         "dhcp4": link.dhcp4 or None,
         "dhcp6": link.dhcp6 is not Dhcp6.NO or None,
-        "dhcp4-overrides": _dhcp(link.dhcp4_options) if link.dhcp4 else None,
-        "dhcp6-overrides": _dhcp(link.dhcp6_options) if link.dhcp6 is not Dhcp6.NO else None,
+        "dhcp4-overrides": four if link.dhcp4 else None,
+        "dhcp6-overrides": six if link.dhcp6 is not Dhcp6.NO else None,
         "accept-ra": link.accept_ra,
         "addresses": list(link.addresses),
         "nameservers": _said(

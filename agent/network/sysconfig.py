@@ -13,6 +13,7 @@ from .networkd import link_files
 
 DIRECTORY = "/etc/sysconfig/network-scripts"
 HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
+PREFIXES = ("ifcfg-", "route-", "route6-", "rule-", "rule6-")
 BRIDGE_OPTIONS = (("priority", "priority"), ("hello_time", "hello_time"), ("max_age", "max_age"))
 
 Lines = list[tuple[str, object]]
