@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from . import made as ready
 from .claims import claims
 from .document import described, patched, read, text_of
 from .errors import InvalidDocument
 from .instance import Instance
 from .store import Store
 
-SCHEMA: Final = """
+SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS overlay (
     instance_id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -23,9 +25,13 @@ CREATE TABLE IF NOT EXISTS overlay (
     created REAL NOT NULL,
     changed REAL NOT NULL
 ) WITHOUT ROWID;
-"""
+{ready.SCHEMA}"""
 
 Kind = Literal["patch", "whole", "gone"]
+Claimed = tuple[str, object]
+"""What can be one instance's only: of what kind it is, and which."""
+Owner = Callable[[Claimed], "str | None"]
+"""What tells the id of the instance that claims a thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +77,41 @@ def within(number: int | None) -> Iterator[None]:
 
 def read_changes(store: Store) -> dict[str, Change]:
     """Return what is kept, in the order in which it was made."""
-    return {
-        row["instance_id"]: Change(
-            row["kind"], json.loads(row["document"]), row["created"], row["changed"]
-        )
-        for row in store.read("SELECT * FROM overlay ORDER BY created, instance_id")
-    }
+    rows = store.read("SELECT * FROM overlay ORDER BY created, instance_id")
+    return {row["instance_id"]: _change(row) for row in rows}
+
+
+def read_change(store: Store, instance_id: str) -> Change | None:
+    """Return what is kept of one instance, None when nothing is."""
+    rows = store.read("SELECT * FROM overlay WHERE instance_id = ?", instance_id)
+    return _change(rows[0]) if rows else None
+
+
+def read_over_base(store: Store) -> dict[str, Change]:
+    """Return what is kept that is no instance by itself."""
+    query = "SELECT * FROM overlay WHERE kind != 'whole' ORDER BY created, instance_id"
+    return {row["instance_id"]: _change(row) for row in store.read(query)}
+
+
+def read_unmade(store: Store) -> dict[str, Change]:
+    """Return what is kept of whole instances that are not ready to be served."""
+    query = (
+        "SELECT * FROM overlay WHERE kind = 'whole'"
+        " AND instance_id NOT IN (SELECT instance_id FROM made) ORDER BY created, instance_id"
+    )
+    return {row["instance_id"]: _change(row) for row in store.read(query)}
+
+
+def tag_of_all(store: Store) -> str:
+    """Return what is the same as long as all that is kept is."""
+    found = hashlib.sha256()
+    for row in store.read("SELECT instance_id, kind, document FROM overlay ORDER BY instance_id"):
+        found.update(json.dumps([row["instance_id"], row["kind"], row["document"]]).encode())
+    return found.hexdigest()[:32]
+
+
+def _change(row: sqlite3.Row) -> Change:
+    return Change(row["kind"], json.loads(row["document"]), row["created"], row["changed"])
 
 
 def check_id(instance: Instance, instance_id: str) -> None:
@@ -85,11 +120,11 @@ def check_id(instance: Instance, instance_id: str) -> None:
         raise InvalidDocument(("/id", f"id: expected {instance_id}, which never changes"))
 
 
-def check_claims(instance: Instance, taken: Mapping[tuple[str, object], str]) -> None:
-    """Raise InvalidDocument when *instance* claims what is *taken* by another one's id."""
+def check_claims(instance: Instance, owner: Owner) -> None:
+    """Raise InvalidDocument when *instance* claims what has another *owner*."""
     problems = []
     for claim in claims(instance):
-        by = taken.get((claim.what, claim.value))
+        by = owner((claim.what, claim.value))
         if by is not None and by != instance.id:
             text = f"expected {claim.what} of its own, {claim.value} is taken by instance {by}"
             problems.append((f"/{claim.key}", f"{claim.key}: {text}"))
@@ -97,29 +132,38 @@ def check_claims(instance: Instance, taken: Mapping[tuple[str, object], str]) ->
         raise InvalidDocument(*problems)
 
 
-def taken_by(instances: Iterable[Instance]) -> dict[tuple[str, object], str]:
+def problems_of(instance_id: str, error: InvalidDocument) -> list[str]:
+    """Return in words what is wrong with the change of an instance, and what drops it."""
+    return [
+        f"instance {instance_id}, as changed by API: {text}; `linklocal instance reset"
+        f" {instance_id}` drops the change"
+        for _, text in error.problems
+    ]
+
+
+def taken_by(instances: Iterable[Instance]) -> dict[Claimed, str]:
     """Return the id of the instance that claims a thing, for all they claim."""
     return {key: instance.id for instance in instances for key in keys_of(instance)}
 
 
-def keys_of(instance: Instance) -> list[tuple[str, object]]:
+def keys_of(instance: Instance) -> list[Claimed]:
     return [(claim.what, claim.value) for claim in claims(instance)]
 
 
 def write(
     state: sqlite3.Connection,
     made: Mapping[str, Change | None],
+    instances: Mapping[str, Instance],
     also: Callable[[sqlite3.Connection], None] | None,
 ) -> None:
-    """Write the changes *made*, None is none, and do *also* in the same transaction."""
-    for instance_id, change in made.items():
-        if change is None:
-            state.execute("DELETE FROM overlay WHERE instance_id = ?", (instance_id,))
-            continue
-        state.execute(
-            "INSERT OR REPLACE INTO overlay VALUES (?, ?, ?, ?, ?)",
-            (instance_id, change.kind, text_of(change.document), change.created, change.changed),
-        )
+    """Write the changes *made*, None is none, and do *also* in the same transaction.
+
+    *instances* are those that whole ones make.
+    """
+    ready.forget(state, made)
+    _insert(state, made, instances)
+    none = [(instance_id,) for instance_id, change in made.items() if change is None]
+    state.executemany("DELETE FROM overlay WHERE instance_id = ?", none)
     if also is not None:
         also(state)
 
@@ -127,8 +171,29 @@ def write(
 def write_all(
     state: sqlite3.Connection,
     changes: Mapping[str, Change],
+    instances: Mapping[str, Instance],
     also: Callable[[sqlite3.Connection], None] | None,
 ) -> None:
     """Write *changes* in the place of all there are."""
     state.execute("DELETE FROM overlay")
-    write(state, changes, also)
+    ready.begin_anew(state)
+    _insert(state, changes, instances)
+    if also is not None:
+        also(state)
+
+
+def _insert(
+    state: sqlite3.Connection,
+    changes: Mapping[str, Change | None],
+    instances: Mapping[str, Instance],
+) -> None:
+    known = {key: each for key, each in changes.items() if each is not None}
+    state.executemany(
+        "INSERT OR REPLACE INTO overlay VALUES (?, ?, ?, ?, ?)",
+        (
+            (key, each.kind, text_of(each.document), each.created, each.changed)
+            for key, each in known.items()
+        ),
+    )
+    whole = [instances[key] for key, each in known.items() if each.kind == "whole"]
+    ready.keep(state, whole, {key: each.created for key, each in known.items()})

@@ -1,22 +1,27 @@
-"""What the writer and its workers tell each other, over sockets that nobody else has an end of."""
+"""What the writer and its workers tell each other, over sockets that nobody else has an end of.
+
+A message is a length and JSON. Instances of the state are told by their ids: workers read them
+there themselves, when a guest asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import io
+import base64
 import json
-import pickle
 import socket
 import struct
-from collections.abc import Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple, Union
 
+from .catalog import Origin, Stored
+from .compact import pack, unpack
 from .day.faults import Fault
 from .day.journal import Noted
 from .identify import Proxy
 from .instance import Instance
-from .notices import Notices
+from .notices import Notices, dump, load
 from .secret import Secret
 
 LENGTH: Final = struct.Struct("!Q")
@@ -37,8 +42,7 @@ class Setup(NamedTuple):
     vendor_data: dict[str, str]
     access_log: bool
     level: int
-    instances: tuple[tuple[Instance, int], ...]
-    """With the time each was launched."""
+    instances: tuple[Instance | Stored, ...]
     notices: tuple[tuple[str, Notices], ...]
     faults: tuple[tuple[str, tuple[Fault, ...]], ...]
     journal: bool
@@ -48,9 +52,9 @@ class Setup(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """Instances that are known now, with the time each was launched, and ids that are not."""
+    """Instances that are known now, and ids that are not."""
 
-    put: tuple[tuple[Instance, int], ...]
+    put: tuple[Instance | Stored, ...]
     drop: tuple[str, ...]
 
 
@@ -77,35 +81,75 @@ class Gather(NamedTuple):
 Message = Union[Setup, Changed, Told, Faulty, Gather]
 
 
-def _read_only(table: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    # The type itself has no name that pickle could find it by.
-    return MappingProxyType(table)
-
-
-class _Pickler(pickle.Pickler):
-    """Lets secrets pass: both ends are this server."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, Secret):
-            return Secret, (value.reveal(),)
-        if isinstance(value, MappingProxyType):
-            return _read_only, (dict(value),)
-        return NotImplemented
-
-
 def frame(message: Message) -> bytes:
     """Return *message* as it is sent."""
-    body = io.BytesIO()
-    _Pickler(body, pickle.HIGHEST_PROTOCOL).dump(message)
-    return LENGTH.pack(body.tell()) + body.getvalue()
+    body = json.dumps([type(message).__name__, _plain(message)]).encode()
+    return LENGTH.pack(len(body)) + body
 
 
-def receive(sock: socket.socket) -> Any:
+def receive(sock: socket.socket) -> Message | None:
     """Return the next message, waiting for it; None when the writer has gone."""
     head = _exactly(sock, LENGTH.size)
     body = _exactly(sock, LENGTH.unpack(head)[0]) if head else b""
-    # Of the process that started this one, and of nobody else.
-    return pickle.loads(body) if body else None  # noqa: S301
+    return _message(*json.loads(body)) if body else None
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    plain = message._asdict()
+    if isinstance(message, Told):
+        plain["notices"] = dump(message.notices)
+    elif isinstance(message, Changed):
+        plain["put"] = _plain_instances(message.put)
+    elif isinstance(message, Faulty):
+        plain["faults"] = [asdict(each) for each in message.faults]
+    elif isinstance(message, Setup):
+        plain["faults"] = [(key, [*map(asdict, each)]) for key, each in message.faults]
+        plain["instances"] = _plain_instances(message.instances)
+        plain["notices"] = [(key, dump(each)) for key, each in message.notices]
+        if proxy := message.proxy:
+            secret = base64.b64encode(proxy.shared_secret.reveal()).decode()
+            plain["proxy"] = [secret, *proxy.trusted]
+    return plain
+
+
+def _message(kind: str, plain: dict[str, Any]) -> Message:
+    if kind == Told.__name__:
+        return Told(plain["instance_id"], load(plain["notices"]))
+    if kind == Changed.__name__:
+        return Changed(_instances(plain["put"]), tuple(plain["drop"]))
+    if kind == Faulty.__name__:
+        return Faulty(plain["instance_id"], _faults(plain["faults"]))
+    if kind == Gather.__name__:
+        return Gather(**plain)
+    plain["instances"] = _instances(plain["instances"])
+    plain["faults"] = tuple((key, _faults(each)) for key, each in plain["faults"])
+    plain["notices"] = tuple((key, load(text)) for key, text in plain["notices"])
+    if plain["proxy"]:
+        secret, *trusted = plain["proxy"]
+        plain["proxy"] = Proxy(Secret(base64.b64decode(secret)), frozenset(trusted))
+    for name in ("interfaces", "listeners", "hosts"):
+        plain[name] = tuple(plain[name])
+    return Setup(**plain)
+
+
+def _plain_instances(instances: Collection[Instance | Stored]) -> list[object]:
+    """Return a text for an instance, and for a stored one its id and origins."""
+    return [
+        [each.id, *each.origins] if isinstance(each, Stored) else pack(each) for each in instances
+    ]
+
+
+def _instances(plain: Sequence[Any]) -> tuple[Instance | Stored, ...]:
+    return tuple(
+        unpack(each)
+        if isinstance(each, str)
+        else Stored(each[0], tuple(Origin(*origin) for origin in each[1:]))
+        for each in plain
+    )
+
+
+def _faults(plain: Sequence[Mapping[str, Any]]) -> tuple[Fault, ...]:
+    return tuple(Fault(**each) for each in plain)
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:

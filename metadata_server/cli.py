@@ -205,7 +205,7 @@ async def _reload(server: Server, changed: asyncio.Event, arguments: argparse.Na
         notify.reloading()
         try:
             config = await asyncio.to_thread(_load, arguments)
-            server.reload(config)
+            await server.reload(config)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("%s", problem)
@@ -241,7 +241,7 @@ def _warn(config: ServerConfig) -> None:
 
 
 def _status(server: Server) -> str:
-    return f"Serving {_count(len(server.catalog.all()), 'instance')}"
+    return f"Serving {_count(len(server.catalog), 'instance')}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Final
 
-from .catalog import Catalog
+from .catalog import Catalog, Stored
 from .day.clock import Clock, Timer
 from .errors import NotFound, PreconditionFailed
 from .instance import Instance
@@ -36,15 +36,16 @@ class Endings:
         self._clock = clock
         self._timers: dict[str, Timer] = {}
         catalog.watch(self._take)
-        self._take(catalog.all(), ())
+        self._take(catalog.known(), ())
 
-    def _take(self, put: Sequence[Instance], drop: Collection[str]) -> None:
+    def _take(self, put: Sequence[Instance | Stored], drop: Collection[str]) -> None:
         for instance_id in (*drop, *(each.id for each in put)):
             if timer := self._timers.pop(instance_id, None):
                 timer.cancel()
         for each in put:
-            if each.auto_terminate_time is not None:
-                self._arm(each.id, seconds_of(each.auto_terminate_time))
+            ends = each.ends if isinstance(each, Stored) else each.auto_terminate_time
+            if ends is not None:
+                self._arm(each.id, seconds_of(ends))
 
     def _arm(self, instance_id: str, when: float) -> None:
         self._timers[instance_id] = self._clock.at(when, partial(self._end, instance_id))

@@ -12,19 +12,26 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections import ChainMap
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from .catalog import Catalog
+from . import made as ready
+from .catalog import Catalog, Stored, origins
 from .changes import (
     SCHEMA,
     Change,
+    Claimed,
+    Owner,
     applied,
     check_claims,
     check_id,
     keys_of,
+    problems_of,
+    read_change,
     read_changes,
+    read_over_base,
+    read_unmade,
+    tag_of_all,
     taken_by,
     within,
     write,
@@ -79,23 +86,24 @@ class Overlay:
         """
         self._store = store
         self._catalog = catalog
+        self._read = ready.reader(store)
         self._limit = user_data_limit
         self.forgetting = forgetting
         self.now = clock
         self._began = clock()
         self._lock = asyncio.Lock()
         self._base: dict[str, Instance] = {}
-        self._taken: dict[tuple[str, object], str] = {}
-        self._pending: dict[str, Change] = {}
-        self._changes = read_changes(store)
+        self._taken: dict[Claimed, str] = {}
+        """What configured instances claim; the state knows what others do."""
+        self._make_ready()
         self._take_base(base, strict=False)
 
     def get(self, instance_id: str) -> Change | None:
         """Return what was changed by API of an instance, None when nothing was."""
-        return self._changes.get(instance_id)
+        return read_change(self._store, instance_id)
 
     def all(self) -> Mapping[str, Change]:
-        return dict(self._changes)
+        return read_changes(self._store)
 
     def document(self, instance_id: str) -> Document:
         """Return the instance as it is now, in the words of the configuration; NotFound."""
@@ -108,8 +116,7 @@ class Overlay:
 
     def state_tag(self) -> str:
         """Return what is the same as long as all changes are, also after a restart."""
-        known = {key: [each.kind, each.document] for key, each in self._changes.items()}
-        return hashlib.sha256(text_of(known).encode()).hexdigest()[:32]
+        return tag_of_all(self._store)
 
     def is_configured(self, instance_id: str) -> bool:
         """Say whether the configuration has the instance, whatever was changed by API."""
@@ -120,7 +127,7 @@ class Overlay:
 
         What the configuration says is as old as this server.
         """
-        change = self._changes.get(instance_id)
+        change = self.get(instance_id)
         if change is None or change.kind == "gone":
             return self._began, self._began
         if change.kind == "patch":
@@ -146,7 +153,7 @@ class Overlay:
             current = self._current(instance_id, tag)
             asked = patch(current) if callable(patch) else patch
             check(asked, command_of(current))
-            earlier = self._changes.get(instance_id)
+            earlier = self.get(instance_id)
             now = self.now()
             if earlier is not None and earlier.kind == "whole":
                 made = Change("whole", patched(earlier.document, asked), earlier.created, now)
@@ -194,7 +201,7 @@ class Overlay:
                 if also is not None:
                     also(state, instances)
 
-            await self._keep({instance.id: each for instance, each in made}, add)
+            await self._keep({instance.id: each for instance, each in made}, instances, add)
             return instances
 
         return await self._alone(change())
@@ -218,7 +225,7 @@ class Overlay:
                     for each in instance_ids:
                         forgets.forget(state, each)
 
-            await self._keep(made, forget)
+            await self._keep(made, also=forget)
             for forgets in self.forgetting:
                 for each in instance_ids:
                     await forgets.forgotten(each)
@@ -229,10 +236,10 @@ class Overlay:
         """Drop what was changed by API and return the configured instance, if there is one."""
 
         async def change() -> Instance | None:
-            if instance_id not in self._changes and instance_id not in self._base:
+            if self.get(instance_id) is None and instance_id not in self._base:
                 raise NotFound(f"no such instance: {instance_id[:64]!r}")
             if base := self._base.get(instance_id):
-                self._check(base, self._taken)
+                self._check(base, self._owner)
             await self._keep({instance_id: None})
             return self._catalog.by_id(instance_id)
 
@@ -254,7 +261,8 @@ class Overlay:
         async def change() -> None:
             if tag is not None and tag != self.state_tag():
                 raise PreconditionFailed("the state was changed by somebody else")
-            _, _, wrong = self._composed(self._base, changes, outside=True)
+            # Of many instances this takes seconds, which guests do not have to wait.
+            made, wrong = await asyncio.to_thread(self._composed, changes)
             if wrong:
                 raise InvalidDocument(
                     *(
@@ -263,73 +271,124 @@ class Overlay:
                         for where, text in error.problems
                     )
                 )
-            self._pending = dict(changes)
-            try:
-                await self._store.write(lambda state: write_all(state, changes, also))
-                self._changes = dict(changes)
-            finally:
-                self._pending = {}
-                self._take_base(tuple(self._base.values()), strict=False)
+            await self._store.write(lambda state: write_all(state, changes, made, also))
+            self._take_base(tuple(self._base.values()), strict=False, afresh=True)
 
         await self._alone(change())
 
-    def replace_base(self, base: Sequence[Instance]) -> None:
+    async def replace_base(self, base: Sequence[Instance]) -> None:
         """Take *base* in the place of the old one, with the same changes over it.
 
         Raises ConfigError, and changes nothing, when the two do not fit.
         """
-        self._take_base(base, strict=True)
 
-    def _take_base(self, base: Sequence[Instance], *, strict: bool) -> None:
+        async def change() -> None:
+            self._take_base(base, strict=True)
+
+        await self._alone(change())
+
+    def _make_ready(self) -> None:
+        """Make the instances that are in the state by their changes only, as far as they fit."""
+        if not ready.is_current(self._store):
+            self._store.write_now(ready.begin_anew)
+        unmade = read_unmade(self._store)
+        if not unmade:
+            return
+        found: dict[str, Instance] = {}
+        taken: dict[Claimed, str] = {}
+        for instance_id, change in unmade.items():
+            try:
+                instance = read(change.document)
+                check_id(instance, instance_id)
+                check_claims(instance, lambda key: taken.get(key) or self._owner(key))
+            except InvalidDocument as error:
+                for problem in problems_of(instance_id, error):
+                    log.error("%s", problem)
+                continue
+            found[instance_id] = instance
+            taken.update(dict.fromkeys(keys_of(instance), instance_id))
+        times = {instance_id: unmade[instance_id].created for instance_id in found}
+        self._store.write_now(lambda state: ready.keep(state, found.values(), times))
+
+    def _take_base(self, base: Sequence[Instance], *, strict: bool, afresh: bool = False) -> None:
         known = {instance.id: instance for instance in base}
         if len(known) < len(base):
             raise ConfigError("instances: expected each id once")
-        found, taken, wrong = self._composed(known, {**self._changes, **self._pending})
-        problems = [
-            f"instance {instance_id}, as changed by API: {text}; `linklocal instance reset"
-            f" {instance_id}` drops the change"
-            for instance_id, error in wrong.items()
-            for _, text in error.problems
-        ]
+        stored = {each.id: each for each in ready.stored(self._store)}
+        over = read_over_base(self._store)
+        found = {each: known[each] for each in known if each not in stored and each not in over}
+        taken = taken_by(found.values())
+        problems: list[str] = []
+
+        def serve(instance: Instance) -> None:
+            found[instance.id] = instance
+            taken.update(dict.fromkeys(keys_of(instance), instance.id))
+
+        def refuse(instance_id: str, error: InvalidDocument) -> None:
+            problems.extend(problems_of(instance_id, error))
+            # Served without the change, if that can be: the operator needs a server to undo it.
+            configured = known.get(instance_id)
+            if configured and not any(key in taken for key in keys_of(configured)):
+                serve(configured)
+
+        for instance_id, change in over.items():
+            try:
+                instance = applied(known.get(instance_id), change)
+                if instance is not None:
+                    check_id(instance, instance_id)
+                    check_claims(instance, taken.get)
+                    serve(instance)
+            except InvalidDocument as error:
+                refuse(instance_id, error)
+        # One that is refused may let a configured one in, which may meet others.
+        while met := self._met(taken, stored):
+            for instance_id in met:
+                del stored[instance_id]
+                try:
+                    if made := self._read(instance_id):
+                        check_claims(made, taken.get)
+                except InvalidDocument as error:
+                    refuse(instance_id, error)
         if problems and strict:
             raise ConfigError(*problems)
         for problem in problems:
             log.error("%s", problem)
-        order = [*known, *(each for each in found if each not in known)]
-        self._catalog.replace_base([found[each] for each in order if each in found])
+        in_order = [found[each] for each in known if each in found]
+        self._catalog.replace_base(in_order, stored.values(), afresh=afresh)
         self._base, self._taken = known, taken
 
-    def _composed(
-        self, known: Mapping[str, Instance], changes: Mapping[str, Change], *, outside: bool = False
-    ) -> tuple[dict[str, Instance], dict[tuple[str, object], str], dict[str, InvalidDocument]]:
-        """Return instances by id, what they claim, and the changes that are wrong.
+    def _met(self, taken: Collection[Claimed], stored: Collection[str]) -> list[str]:
+        """Return the ids of those *stored* that claim what is *taken*."""
+        if not stored:
+            return []
+        owners = {ready.owner(self._store, key) for key in taken}
+        return [each for each in stored if each in owners]
 
-        Changes from *outside* have to be such as may come from there.
-        """
-        found = {each: known[each] for each in known if each not in changes}
-        taken = taken_by(found.values())
+    def _composed(
+        self, changes: Mapping[str, Change]
+    ) -> tuple[dict[str, Instance], dict[str, InvalidDocument]]:
+        """Return the instances that *changes* from outside make, and those that are wrong."""
+        found: dict[str, Instance] = {}
         wrong: dict[str, InvalidDocument] = {}
+        taken = taken_by(each for key, each in self._base.items() if key not in changes)
         for instance_id, change in changes.items():
-            base = known.get(instance_id)
+            base = self._base.get(instance_id)
             try:
-                if outside:
-                    check(change.document, command_of(base) if base else ())
+                check(change.document, command_of(base) if base else ())
                 instance = applied(base, change)
                 if instance is not None:
                     check_id(instance, instance_id)
-                    if outside:
-                        self._check(instance, taken)
-                    check_claims(instance, taken)
+                    self._check(instance, taken.get)
             except InvalidDocument as error:
                 wrong[instance_id] = error
-                # Served without the change, if that can be: the operator needs a server to undo it.
-                instance = known.get(instance_id)
-                if instance is None or any(key in taken for key in keys_of(instance)):
-                    continue
+                continue
             if instance is not None:
                 found[instance_id] = instance
                 taken.update(dict.fromkeys(keys_of(instance), instance_id))
-        return found, taken, wrong
+        return found, wrong
+
+    def _owner(self, key: Claimed) -> str | None:
+        return self._taken.get(key) or ready.owner(self._store, key)
 
     async def _alone(self, change: Coroutine[Any, Any, T]) -> T:
         """Do *change* with no other at the same time, to its end even when nobody waits for it."""
@@ -359,72 +418,66 @@ class Overlay:
         check_id(instance, current.id)
         if instance.user_data != current.user_data and not force:
             raise Conflict("user_data: fixed once the instance exists; expected force to change it")
-        self._check(instance, self._taken)
-        await self._keep({current.id: made})
+        self._check(instance, self._owner)
+        await self._keep({current.id: made}, [instance])
         return self._known(current.id)
 
     def _made(self, documents: Sequence[Mapping[str, Any]]) -> list[tuple[Instance, Change]]:
         now = self.now()
         made: list[tuple[Instance, Change]] = []
-        fresh: dict[tuple[str, object], str] = {}
+        fresh: dict[Claimed, str] = {}
         ids = set()
         for number, each in enumerate(documents):
             with within(number if len(documents) > 1 else None):
                 check(each)
                 document = {"id": str(uuid.uuid4()), **each}
                 instance = read(document)
-                if instance.id in ids or self._catalog.by_id(instance.id):
+                if instance.id in ids or instance.id in self._catalog:
                     raise Conflict(f"id: there is an instance {instance.id} already")
-                self._check(instance, ChainMap(fresh, self._taken))
+                self._check(instance, lambda key: fresh.get(key) or self._owner(key))
             ids.add(instance.id)
             made.append((instance, Change("whole", document, now, now)))
             fresh.update(dict.fromkeys(keys_of(instance), instance.id))
         return made
 
-    def _check(self, instance: Instance, taken: Mapping[tuple[str, object], str]) -> None:
+    def _check(self, instance: Instance, owner: Owner) -> None:
         """Raise InvalidDocument when *instance* does not fit the limits, or what others have."""
         size = len(instance.user_data or b"")
         if size > self._limit:
             text = f"expected at most {self._limit} bytes (limits.user_data), got {size}"
             raise InvalidDocument(("/user_data", f"user_data: {text}"))
-        check_claims(instance, taken)
+        check_claims(instance, owner)
 
     async def _keep(
         self,
         made: Mapping[str, Change | None],
+        instances: Collection[Instance] = (),
         also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         """Write these changes to the disk at once, None is no change, and then serve them.
 
-        What *also* writes is in the same transaction.
+        *instances* are what they make. What *also* writes is in the same transaction.
         """
-        # A configuration that is read while the disk is at work has to fit these too.
-        self._pending = {each: change for each, change in made.items() if change is not None}
-        try:
-            await self._store.write(lambda state: write(state, made, also))
-            for instance_id, change in made.items():
-                if change is None:
-                    self._changes.pop(instance_id, None)
-                else:
-                    self._changes[instance_id] = change
-        finally:
-            self._pending = {}
-            self._serve(made)
+        by_id = {instance.id: instance for instance in instances}
+        await self._store.write(lambda state: write(state, made, by_id, also))
+        self._serve(made, by_id)
 
-    def _serve(self, instance_ids: Collection[str]) -> None:
+    def _serve(self, made: Mapping[str, Change | None], instances: Mapping[str, Instance]) -> None:
         """Put into the catalog what base and changes make of these instances."""
-        put, drop = [], []
-        for instance_id in instance_ids:
-            base, change = self._base.get(instance_id), self._changes.get(instance_id)
-            instance = applied(base, change) if change else base
-            if old := self._catalog.by_id(instance_id):
-                for key in keys_of(old):
-                    if self._taken.get(key) == instance_id:
-                        del self._taken[key]
+        put: list[Instance | Stored] = []
+        drop = []
+        for instance_id, change in made.items():
+            base = self._base.get(instance_id)
+            instance = base if change is None else instances.get(instance_id)
+            old = self._catalog.by_id(instance_id) if base else None
+            for key in keys_of(old) if old else ():
+                if self._taken.get(key) == instance_id:
+                    del self._taken[key]
             if instance is None:
                 drop.append(instance_id)
+            elif change is not None and change.kind == "whole":
+                put.append(Stored(instance_id, origins(instance), instance.auto_terminate_time))
             else:
                 put.append(instance)
+                self._taken.update(dict.fromkeys(keys_of(instance), instance_id))
         self._catalog.change(put, drop)
-        for instance in put:
-            self._taken.update(dict.fromkeys(keys_of(instance), instance.id))

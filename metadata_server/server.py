@@ -11,7 +11,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from . import boot_reports, events, mailbox, overlay
+from . import made as ready
 from .boot_reports import BootReports
 from .catalog import Catalog, normalised
 from .channel import Setup
@@ -133,12 +134,12 @@ class Server:
         """The URL of the first listener."""
         return self.guest_urls[0]
 
-    def reload(self, config: ServerConfig) -> None:
+    async def reload(self, config: ServerConfig) -> None:
         """Serve what *config* says from now on; name what only a new start changes.
 
         Raises ConfigError, and changes nothing, when it cannot be served.
         """
-        self.overlay.replace_base(config.instances)
+        await self.overlay.replace_base(config.instances)
         old, self.config = self.config, config
         if config.control.tokens_file:
             self.control_tokens.replace(_texts(config))
@@ -179,7 +180,7 @@ async def running(
             stack.callback(os.close, _lock(config.state))
         store = Store(config.state, SCHEMAS)
         stack.callback(store.close)
-        catalog = Catalog()
+        catalog = Catalog(read=ready.reader(store))
         changes = Overlay(
             store,
             catalog,
@@ -223,7 +224,7 @@ async def running(
         server.control_tokens.replace({server.token, *tokens})
         server.access_keys.replace(config.control.access_keys_file)
         counters = Counters([str(listen) for listen in config.listen])
-        launched = partial(_launched, changes, notices)
+        launched = partial(launched_at, store, notices)
         guests = Guests(
             catalog,
             Tokens(store.key("tokens"), now=clock.now),
@@ -249,10 +250,8 @@ async def running(
         guest_sides = [web.ServerRunner(each, **PATIENCE_SETTINGS) for each in guest_servers]
         workers = None
         if shared is not None:
-            setup = partial(_setup, config, store, catalog, day, notices, launched)
-            workers = Workers(
-                config.workers, setup, catalog, notices, launched, guest_servers, shared, day
-            )
+            setup = partial(_setup, config, store, catalog, day, notices)
+            workers = Workers(config.workers, setup, catalog, notices, guest_servers, shared, day)
         more = identity_calls(identity)
         if config.metrics:
             every = [counters, *(workers.counters if workers else ())]
@@ -337,7 +336,6 @@ def _setup(
     catalog: Catalog,
     day: Day,
     notices: Events,
-    launched: Callable[[str], int],
     version: int,
 ) -> Setup:
     """Return what a worker that starts now has to know."""
@@ -351,7 +349,7 @@ def _setup(
         vendor_data=dict(config.vendordata_dynamic),
         access_log=config.log.access,
         level=logging.getLogger().level,
-        instances=tuple((each, launched(each.id)) for each in catalog.all()),
+        instances=catalog.known(),
         notices=notices.all(),
         faults=day.faults.all(),
         journal=config.limits.journal > 0,
@@ -359,10 +357,10 @@ def _setup(
     )
 
 
-def _launched(changes: Overlay, notices: Events, instance_id: str) -> int:
+def launched_at(store: Store, notices: Events, instance_id: str) -> int:
     """Return when an instance was made; what is configured is as old as the state."""
-    change = changes.get(instance_id)
-    return int(change.created) if change and change.kind == "whole" else notices.born
+    at = ready.created(store, instance_id)
+    return notices.born if at is None else int(at)
 
 
 def _texts(config: ServerConfig) -> list[str]:

@@ -69,7 +69,7 @@ class Store:
         *change* runs on the writer's thread. It is not undone when the waiting task is cancelled.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._transaction, change)
+        return await loop.run_in_executor(self._thread, self.write_now, change)
 
     async def truncate_log(self) -> None:
         """Move the write-ahead log into the database and cut it to nothing, deleted bytes too."""
@@ -110,7 +110,8 @@ class Store:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    def write_now(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the same on this thread, which waits for the disk: for the start, before any other."""
         connection = self._writer
         connection.execute("BEGIN IMMEDIATE")
         try:

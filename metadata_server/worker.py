@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +33,9 @@ from .errors import ServiceUnavailable
 from .events import Events
 from .guests import Guests
 from .instance import Instance
+from .made import reader
 from .metrics import Counters
-from .server import PATIENCE_SETTINGS, listen_on
+from .server import PATIENCE_SETTINGS, launched_at, listen_on
 from .store import Store
 from .tokens import Tokens
 from .vendor_data import DynamicData
@@ -79,8 +81,8 @@ class Worker:
         size = Counters.size(setup.listeners)
         start = channel.VERSION.size + CELLS_SIZE + number * size
         self._store = Store(Path(setup.directory))
-        self._catalog = Catalog([instance for instance, _ in setup.instances])
-        self._launched = {instance.id: launched for instance, launched in setup.instances}
+        self._catalog = Catalog(read=reader(self._store))
+        self._catalog.change(setup.instances)
         self._events = Events(self._store)
         for instance_id, notices in setup.notices:
             self._events.take(instance_id, notices)
@@ -95,7 +97,7 @@ class Worker:
             self._store,
             _Elsewhere(),
             self._events,
-            launched=self._launched.get,
+            launched=partial(launched_at, self._store, self._events),
             hosts=setup.hosts,
             proxy=setup.proxy,
             rate=setup.rate,
@@ -157,14 +159,13 @@ class Worker:
             self._abandoned()
         self._seen += 1
         if isinstance(message, channel.Changed):
-            self._launched.update((instance.id, launched) for instance, launched in message.put)
-            self._catalog.change([instance for instance, _ in message.put], message.drop)
+            self._catalog.change(message.put, message.drop)
         elif isinstance(message, channel.Faulty):
             self._spoiler.take(message.instance_id, message.faults)
         elif isinstance(message, channel.Gather):
             self._recorder.flush()
             self._say(channel.frame_noted([], message.number))
-        else:
+        elif isinstance(message, channel.Told):
             self._events.take(message.instance_id, message.notices)
 
     def _abandoned(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import channel
-from .catalog import Catalog
+from .catalog import Catalog, Stored
 from .connections import GuestServer
 from .day.cells import SIZE as CELLS_SIZE
 from .day.cells import Cells
@@ -67,7 +67,6 @@ class Workers:
         setup: Callable[[int], channel.Setup],
         catalog: Catalog,
         events: Events,
-        launched: Callable[[str], int],
         servers: Sequence[GuestServer],
         shared: Shared,
         day: Day,
@@ -75,7 +74,6 @@ class Workers:
         """*setup* says what is served at a version; *servers* take connections passed on."""
         self._number = number
         self._setup = setup
-        self._launched = launched
         self._servers = servers
         self._memory = shared.memory
         self._version, self.counters = shared.version, shared.counters
@@ -210,9 +208,8 @@ class Workers:
     def _faulty(self, instance_id: str, faults: tuple[Fault, ...]) -> None:
         self._send(channel.Faulty(instance_id, faults))
 
-    def _changed(self, put: Sequence[Instance], drop: Collection[str]) -> None:
-        known = tuple((instance, self._launched(instance.id)) for instance in put)
-        self._send(channel.Changed(known, tuple(drop)))
+    def _changed(self, put: Sequence[Instance | Stored], drop: Collection[str]) -> None:
+        self._send(channel.Changed(tuple(put), tuple(drop)))
 
     def _told(self, instance_id: str, notices: Notices) -> None:
         self._send(channel.Told(instance_id, notices))

@@ -274,7 +274,7 @@ class Happenings:
         """Return the id in the query, or all; raises NotFound."""
         wanted = INSTANCE.of(request)
         if wanted is None:
-            return tuple(each.id for each in self._catalog.all())
+            return self._catalog.ids()
         return Target((wanted,)).of(self._catalog)
 
 

@@ -196,10 +196,12 @@ class Instances:
 
     async def list_all(self, request: web.Request) -> web.Response:
         limit = LIMIT.number(request, PAGE)
-        found = [each for each in self._catalog.all() if _is_like(each, request)]
+        found = self._catalog.ids()
+        if NAME.of(request) is not None or TAG.name in request.query:
+            # Only these are looked for in what instances are, of which there may be many.
+            found = tuple(each.id for each in self._catalog.all() if _is_like(each, request))
         if marker := MARKER.of(request):
-            places = [place for place, each in enumerate(found) if each.id == marker]
-            if not places:
+            if marker not in found:
                 raise InvalidBody(
                     (
                         "",
@@ -207,8 +209,9 @@ class Instances:
                         " with the first page again",
                     )
                 )
-            found = found[places[0] + 1 :]
-        page, more = found[:limit], len(found) > limit
+            found = found[found.index(marker) + 1 :]
+        more = len(found) > limit
+        page = [each for each in map(self._catalog.by_id, found[:limit]) if each is not None]
         after = None
         if more:
             query = [(key, text) for key, text in request.query.items() if key != "marker"]

@@ -78,7 +78,7 @@ def journal_calls(day: Day, catalog: Catalog) -> tuple[Call, ...]:
         wanted = INSTANCE.of(request)
         if wanted is not None and catalog.by_id(wanted) is None:
             raise NotFound(f"no such instance: {wanted[:64]!r}")
-        ids = [each.id for each in catalog.all()] if wanted is None else [wanted]
+        ids = catalog.ids() if wanted is None else (wanted,)
         return web.json_response({"instances": [*map(journal.readiness.verdict, ids)]})
 
     shown = table(entries=many(reference("Entry")), next=WHOLE, missed=TRUTH)

@@ -156,7 +156,7 @@ class State:
         note(overlay=len(changes), mailbox=len(bodies))
         return web.json_response(
             {
-                "instances": len(self._catalog.all()),
+                "instances": len(self._catalog),
                 "overlay": len(changes),
                 "mailbox": len(bodies),
                 "unused": unused,

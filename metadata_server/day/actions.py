@@ -55,7 +55,9 @@ class Target:
                 if catalog.by_id(each) is None:
                     raise NotFound(f"no such instance: {each[:64]!r}")
             return self.instances
-        found = tuple(each.id for each in catalog.all() if self.all or self._is_tagged(each))
+        found = catalog.ids()
+        if not self.all:
+            found = tuple(each.id for each in catalog.all() if self._is_tagged(each))
         if not found:
             raise NotFound("no instance at all" if self.all else f"no instance has {self.tag!r}")
         return found

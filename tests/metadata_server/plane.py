@@ -24,6 +24,7 @@ from metadata_server.day.clock import Clock
 from metadata_server.day.day import SCHEMAS, Day
 from metadata_server.events import Events
 from metadata_server.instance import Instance
+from metadata_server.made import reader
 from metadata_server.mailbox import Mailbox
 from metadata_server.overlay import Overlay
 from metadata_server.reset.engine import SCHEMA, ResetEngine
@@ -86,7 +87,7 @@ async def plane(
     schemas = [mailbox.SCHEMA, overlay.SCHEMA, events.SCHEMA, REPLAYS_SCHEMA, SCHEMA, *SCHEMAS]
     store = Store(directory / "state", [*schemas, boot_reports.SCHEMA])
     reports = BootReports(store)
-    catalog, box = Catalog(), Mailbox(store)
+    catalog, box = Catalog(read=reader(store)), Mailbox(store)
     changes = Overlay(store, catalog, instances)
     engine = ResetEngine(store, store.directory, catalog)
     clock = clock or Clock()

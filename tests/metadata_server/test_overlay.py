@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from metadata_server import overlay as overlays
 from metadata_server.catalog import Catalog
+from metadata_server.compact import pack, unpack
 from metadata_server.config import read_instances
 from metadata_server.document import composed, described, patched, pointer, read
 from metadata_server.errors import (
@@ -23,6 +25,7 @@ from metadata_server.errors import (
 )
 from metadata_server.example import EXAMPLE_ID, example_instance
 from metadata_server.instance import Instance
+from metadata_server.made import reader
 from metadata_server.overlay import Overlay
 from metadata_server.store import Store
 
@@ -80,7 +83,7 @@ class State:
     def start(self, base: Sequence[Instance]) -> tuple[Overlay, Catalog]:
         store = Store(self.directory, [overlays.SCHEMA])
         self.stores.append(store)
-        catalog = Catalog()
+        catalog = Catalog(read=reader(store))
         return Overlay(store, catalog, base), catalog
 
     def close(self) -> None:
@@ -156,7 +159,7 @@ async def test_a_change_is_served_and_outlives_restart_and_reload(state: State) 
     assert catalog.revision("a") > revision
     assert {"y": "2", "z": "3"}.items() <= changed.meta.items()
     assert "x" not in changed.meta
-    overlay.replace_base(instances("id: a\nflavor: large\nmeta: {x: '1', y: '5'}"))
+    await overlay.replace_base(instances("id: a\nflavor: large\nmeta: {x: '1', y: '5'}"))
     reloaded = catalog.by_id("a")
     assert reloaded is not None
     assert (reloaded.flavor, reloaded.meta["y"], reloaded.meta["z"]) == ("large", "5", "3")
@@ -291,7 +294,7 @@ async def test_a_configuration_that_does_not_fit_the_changes_is_refused(state: S
     clash = instances("id: a\nnics: [{ipv4: 10.0.0.1}]")
 
     with pytest.raises(ConfigError, match=r"instance made, as changed.* taken by instance a"):
-        overlay.replace_base(clash)
+        await overlay.replace_base(clash)
 
     assert catalog.all() == before
     # A server that starts has to serve what it can, or nobody could undo the change.
@@ -306,10 +309,10 @@ async def test_a_change_waits_for_an_instance_that_is_gone_from_the_configuratio
     overlay, catalog = state.start(instances("id: a", "id: b"))
     await overlay.set("a", {"tags": {"k": "v"}})
 
-    overlay.replace_base(instances("id: b"))
+    await overlay.replace_base(instances("id: b"))
 
     assert [each.id for each in catalog.all()] == ["b"]
-    overlay.replace_base(instances("id: a", "id: b"))
+    await overlay.replace_base(instances("id: a", "id: b"))
     found = catalog.by_id("a")
     assert found is not None
     assert found.tags == {"k": "v"}
@@ -336,3 +339,59 @@ async def test_a_command_of_the_configuration_stays_over_changes(state: State) -
     assert found is not None
     assert found.agency is not None
     assert (found.agency.name, found.agency.credentials_command) == ("b", ("issue", "now"))
+
+
+@pytest.mark.parametrize("text", [EVERYTHING, "id: x", "id: w\nos_type: Windows\nspot: {price: 1}"])
+def test_what_is_packed_is_unpacked(text: str) -> None:
+    (instance,) = instances(text)
+
+    assert unpack(pack(instance)) == instance
+
+
+async def test_a_state_of_another_version_is_made_ready_and_what_is_wrong_left_out(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    overlay, _ = state.start([])
+    await overlay.create([{"id": f"i{n}", "nics": [{"ipv4": f"10.0.0.{n}"}]} for n in range(3)])
+    with sqlite3.connect(state.directory / "state.sqlite") as older:
+        older.executescript("DELETE FROM made; DELETE FROM claimed; DELETE FROM made_by;")
+        older.execute("UPDATE overlay SET document = '{\"flavour\": 1}' WHERE instance_id = 'i1'")
+
+    overlay, catalog = state.start([])
+
+    assert catalog.ids() == ("i0", "i2")
+    found = catalog.at("10.0.0.2")
+    assert found is not None
+    assert found.id == "i2"
+    assert "instance i1, as changed by API: unknown key 'flavour'" in caplog.text
+    with pytest.raises(InvalidDocument, match=r"10\.0\.0\.2 is taken by instance i2"):
+        await overlay.create([{"nics": [{"ipv4": "10.0.0.2"}]}])
+    assert await overlay.reset("i1") is None
+
+
+async def test_what_cannot_be_read_from_the_state_is_unknown_and_said_once(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    overlay, _ = state.start([])
+    await overlay.create([{"id": "a", "nics": [{"ipv4": "10.0.0.1"}]}])
+    with sqlite3.connect(state.directory / "state.sqlite") as broken:
+        broken.execute("UPDATE made SET form = '{'")
+
+    _, catalog = state.start([])
+
+    assert [catalog.at("10.0.0.1") for _ in range(3)] == [None] * 3
+    assert caplog.text.count("instance a: cannot be read from the state") == 1
+
+
+async def test_a_whole_instance_over_a_configured_one_takes_its_things(state: State) -> None:
+    base = instances("id: a\nnics: [{ipv4: 10.0.0.1}]")
+    overlay, catalog = state.start(base)
+
+    await overlay.replace("a", {"nics": [{"ipv4": "10.0.0.2"}]})
+    await overlay.create([{"id": "b", "nics": [{"ipv4": "10.0.0.1"}]}])
+
+    assert catalog.at("10.0.0.1") == catalog.by_id("b")
+    with pytest.raises(InvalidDocument, match=r"10\.0\.0\.1 is taken by instance b"):
+        await overlay.reset("a")
+    _, catalog = state.start(base)
+    assert [(catalog.at(f"10.0.0.{n}") or base[0]).id for n in (1, 2)] == ["b", "a"]
