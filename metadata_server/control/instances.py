@@ -287,8 +287,9 @@ class Instances:
         return web.json_response(overlay_view(self._change(request)))
 
     async def reset(self, request: web.Request) -> web.Response:
-        self._change(request)
         instance_id = request.match_info["id"]
+        if self._day is None or not self._day.has_any_of(instance_id):
+            self._change(request)
         if not self._overlay.is_configured(instance_id):
             raise Conflict("the instance was made by API and has no configuration; remove it")
         if self._day is not None:

@@ -54,6 +54,11 @@ def read_json(name: str) -> Any:
         raise UsageError(f"{name}: not JSON: {error}") from None
 
 
+def read_text(name: str) -> str:
+    """Return the text in the file *name*, `-` for stdin."""
+    return _text(name, _bytes(name))
+
+
 def changes(words: Sequence[str], current: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the merge patch that *words*, KEY=VALUE each, ask for.
 

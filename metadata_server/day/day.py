@@ -85,6 +85,10 @@ class Day:
         await self.planner.clear([instance_id])
         self.faults.clear([instance_id])
 
+    def has_any_of(self, instance_id: str) -> bool:
+        """Say whether there is an event or a fault of an instance."""
+        return bool(self.faults.of(instance_id)) or any(self.planner.views([instance_id]))
+
     async def clear(self) -> None:
         """End all scenarios, drop all events and faults, and forget the journal."""
         await self.scenarios.clear()
