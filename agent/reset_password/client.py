@@ -104,6 +104,9 @@ class Client:
             try:
                 _left(deadline)
                 if not last:
+                    # Else each connection of the last minute keeps its port, and a service of this
+                    # machine that is to listen there is refused it as long as ours lasts.
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     link.bind(
                         ("", LOWEST + int.from_bytes(os.urandom(2), "big") % (HIGHEST - LOWEST + 1))
                     )
