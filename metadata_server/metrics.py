@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,9 +57,16 @@ class Counters:
 class Metrics:
     """All counters of all processes, and numbers that are looked up when they are asked for."""
 
-    def __init__(self, counters: Sequence[Counters], instances: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        counters: Sequence[Counters],
+        instances: Callable[[], int],
+        resets: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """*resets* says how often each thing happened to password resets, by its code."""
         self._counters = counters
         self._instances = instances
+        self._resets = resets
         self._began = time.time()
 
     def page(self) -> str:
@@ -90,6 +97,11 @@ class Metrics:
             yield f"linklocal_tokens_total{{{_listener(name)}}} {row[_TOKENS]}"
         yield from _head("instances", "gauge", "Instances that are served.")
         yield f"linklocal_instances {self._instances()}"
+        yield from _head(
+            "resets_total", "counter", "What happened to password resets and who asked for them."
+        )
+        for code, number in sorted(self._resets().items()):
+            yield f'linklocal_resets_total{{event="{code}"}} {number}'
         yield from _head("start_time_seconds", "gauge", "When the server was started.")
         yield f"linklocal_start_time_seconds {self._began:.3f}"
         yield from _head("cpu_seconds_total", "counter", "Processor time of this process.")

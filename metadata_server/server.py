@@ -255,7 +255,7 @@ async def running(
         more = identity_calls(identity)
         if config.metrics:
             every = [counters, *(workers.counters if workers else ())]
-            more += metrics_calls(Metrics(every, lambda: len(catalog)))
+            more += metrics_calls(Metrics(every, lambda: len(catalog), lambda: engine.counts))
         control_side = web.AppRunner(
             make_control_app(
                 catalog,

@@ -24,6 +24,7 @@ from agent.reset_password.steps import POINTS, STEPS, Step
 from metadata_server.reset.hashing import hash_password
 from metadata_server.secret import Secret
 
+from .canary.search import Canary, Trace, leaks, traces_below
 from .test_reset_end_to_end import REPOSITORY, Machine, ServerProcess, Start, ask, ended
 from .test_reset_end_to_end import machine as machine
 from .test_reset_end_to_end import pytestmark as pytestmark
@@ -69,6 +70,7 @@ async def test_a_daemon_killed_at_any_point_ends_the_reset_when_it_comes_back(
             pass
         recorded = at.engine.counts["applied"]
 
+    assert leaked(machine, made.reveal()) == []
     assert status == -signal.SIGKILL, "the point was never reached"
     assert (done.state, done.code) == ("applied", "")
     assert recorded == 1
@@ -111,6 +113,20 @@ async def test_a_restart_that_was_asked_for_is_not_lost_before_it_is_acknowledge
             await until(mark.exists)
 
     assert not before
+
+
+def leaked(machine: Machine, *hashes: bytes) -> list[str]:
+    """Return where hashes and keys are that may not be there, of all that guest and server left."""
+    directory = machine.root.parent
+    canaries = [Canary(f"hash {n}", each, (r"/etc/shadow-?$",)) for n, each in enumerate(hashes)]
+    for name, key in (("identity.json", "identity"), ("resetd-boot.json", "key")):
+        (path,) = directory.rglob(name)
+        secret = bytes.fromhex(json.loads(path.read_bytes())[key])
+        canaries.append(Canary(name, secret, (rf"/{name}$",)))
+    for path in directory.rglob("*.key"):
+        canaries.append(Canary(path.name, path.read_bytes(), (rf"/{path.name}$",)))
+    assert len(canaries) >= len(hashes) + 4
+    return leaks(canaries, [*traces_below(directory), Trace("the daemons' log", machine.log)])
 
 
 def choose_own(machine: Machine) -> None:
@@ -241,6 +257,7 @@ async def test_a_server_killed_around_any_message_ends_the_reset_when_it_comes_b
     finally:
         await server.kill()
 
+    assert leaked(machine, made.encode()) == []
     assert (asked["state"], asked["code"]) == ("applied", None)
     assert again["finished"] == asked["finished"]
     assert machine.shadow["root"][0] == OWN
@@ -278,6 +295,7 @@ async def test_a_hundred_random_crashes_undo_nothing(machine: Machine, tmp_path:
     finally:
         await server.kill()
 
+    assert leaked(machine, *(given.encode() for given in hashes)) == []
     # Each was begun once, in the order it was asked.
     assert told == ids
 

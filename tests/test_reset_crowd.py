@@ -22,6 +22,8 @@ import pytest
 from agent.reset_password import protocol
 from agent.secret import Secret
 
+from .canary.search import Canary, leaks, traces_below
+
 REPOSITORY = Path(__file__).parents[1]
 PREFIX = protocol.PREFIX
 HASH = "$6$linklocalsalt01$" + "Aa./" * 21 + "zz"
@@ -142,12 +144,13 @@ async def crowd(count: int, directory: Path) -> Figures:
         "instances": ids,
     }
     config.write_text(json.dumps(written))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "metadata_server", "--config", str(config)),
-        cwd=REPOSITORY,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    with (directory / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "metadata_server", "--config", str(config)),
+            cwd=REPOSITORY,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
     try:
         assert process.stdout is not None
         guest_url, control_url = [
@@ -211,10 +214,17 @@ def resident(pid: int) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if "VmRSS" in line) / 1024
 
 
+def leaked(directory: Path) -> list[str]:
+    """Return where a hash or the operator's token is, of all that the server left."""
+    canaries = [Canary("hash", HASH.encode()), Canary("token", TOKEN.encode(), ("^tokens$",))]
+    return leaks(canaries, traces_below(directory))
+
+
 async def test_a_hundred_guests_are_reset_at_once(tmp_path: Path) -> None:
     figures = await crowd(100, tmp_path)
 
     assert figures.applied == 100
+    assert leaked(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -224,6 +234,7 @@ async def test_ten_thousand_guests_are_reset_and_all_acknowledge(tmp_path: Path)
     print(figures)
 
     assert figures.applied == 10_000
+    assert leaked(tmp_path) == []
     assert figures.server_waiting < 1024
 
 

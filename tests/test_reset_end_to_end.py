@@ -419,6 +419,7 @@ class ServerProcess:
 
     def __init__(self, directory: Path) -> None:
         self.config = directory / "process.yaml"
+        self.log = directory / "process.log"
         self.tokens = directory / "tokens"
         self.tokens.touch(0o600)
         self.tokens.write_text("operator-token-of-the-tests-0123456789\n")
@@ -432,16 +433,17 @@ class ServerProcess:
     async def start(self) -> None:
         self.config.touch(0o600)
         self.config.write_text(json.dumps(self.written))
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "metadata_server",
-            "--config",
-            str(self.config),
-            cwd=REPOSITORY,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "metadata_server",
+                "--config",
+                str(self.config),
+                cwd=REPOSITORY,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
         assert self.process.stdout is not None
         self.guest_url, self.control_url = [
             (await asyncio.wait_for(self.process.stdout.readline(), 30)).split()[-1].decode()

@@ -113,6 +113,16 @@ def traces_of(machine: LightGuest) -> list[Trace]:
     return found
 
 
+def traces_below(directory: Path) -> list[Trace]:
+    """Return the content and the name of every file below *directory*, by its path there."""
+    found = []
+    for path in sorted(directory.rglob("*")):
+        where = str(path.relative_to(directory))
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found.append(Trace(where, where.encode() + b"\n" + content))
+    return found
+
+
 def _below(here: Path, top: Path) -> Iterator[tuple[str, Path]]:
     """Yield all below *here*; what is mounted there, such as the checkout, is not the machine's."""
     with os.scandir(here) as entries:

@@ -38,6 +38,8 @@ async def test_requests_are_counted_by_listener_and_status(tmp_path: Path) -> No
             for path in ("/latest/meta-data/", "/latest/meta-data/", "/nope", '/"\n{a="b"}'):
                 async with guest.get(path) as answer:
                     await answer.read()
+            async with guest.get("/linklocal/v1/reset-password/request") as answer:
+                await answer.read()
             async with guest.put("/latest/api/token", headers=headers) as answer:
                 await answer.read()
             status, media, text = await page(running)
@@ -50,6 +52,7 @@ async def test_requests_are_counted_by_listener_and_status(tmp_path: Path) -> No
     assert found[f"linklocal_tokens_total{{{listener}}}"] == 1
     assert found[f"linklocal_connections{{{listener}}}"] >= 1
     assert found["linklocal_instances"] == 1
+    assert found['linklocal_resets_total{event="bad-request"}'] == 1
     assert all(f"# TYPE {name.partition('{')[0]} " in text for name in found)
 
 
