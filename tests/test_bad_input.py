@@ -73,7 +73,7 @@ def test_five_mistakes_are_five_places(tmp_path: Path, flags: tuple[str, ...]) -
         (b"just some words\n", "user data of no known type: expected '#!', '#cloud-config'"),
         (b"\x00\x01\x02\xff", "user data of no known type"),
         (b"<html>", "user data of no known type"),
-        (b"#cloud-confg\nusers: []\n", "user data of no known type"),
+        (b"#cloud-confg\nusers: []\n", "on the first line; the nearest is '#cloud-config'"),
         (b"\x1f\x8bnot gzip", "not gzip, though it begins as such"),
         (b"#cloud-config\na: [\n", "line 3"),
         (b"#cloud-config\n- a\n", "expected a mapping"),

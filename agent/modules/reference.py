@@ -3,7 +3,7 @@
 import ast
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from ..schema import keys
@@ -31,8 +31,10 @@ _WORDS = {
     str: "text",
     Secret: "text",
     int: "number",
+    float: "number",
     bool: "true or false",
     dict: "mapping",
+    Mapping: "mapping",
     Any: "",
 }
 _FREQUENCIES = {"always": "every boot", "instance": "once for an instance", "once": "once ever"}
@@ -166,7 +168,7 @@ def _default(schema: Any, name: str) -> str:
     value = schema._field_defaults[name]
     if name == "permissions":
         return f"`'{value:04o}'`"
-    if value is None or value == () or isinstance(value, Secret) or value == "":
+    if value in (None, (), {}, "") or isinstance(value, Secret):
         return ""
     if isinstance(value, tuple):
         return ", ".join(f"`{each}`" for each in value)

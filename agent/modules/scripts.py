@@ -1,10 +1,10 @@
 """scripts: the scripts of the user data, each at most once for its frequency.
 
 Those of the vendor come first, then those once ever, for every boot and for every instance, then
-the user's own; within each, the order is that of their names. The executable files that the image
-has for each of the three (see DIRECTORIES) are run among them. `runcmd` has its place in the order
-of the user's own as if it were a script of that name; those after it are run by the module
-`scripts_late`.
+the user's own; within each, the order is that of their names. What the image has as executable
+files in `/etc/linklocal/scripts` and `/var/lib/cloud/scripts`, below `per-once`, `per-boot` and
+`per-instance`, is run among them. `runcmd` has its place in the order of the user's own as if it
+were a script of that name; those after it are run by the module `scripts_late`.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from .keys import read_server_key
 
 PATH = "/etc/linklocal/agent.yaml"
 METADATA_URL = "http://169.254.169.254"
-_OWN = {"users", "server_key", "token_file", "restart_command", "channel", "legacy"}
+OWN = {"users", "server_key", "token_file", "restart_command", "channel", "legacy"}
 RESTART = ("systemctl", "--no-block", "reboot")
 
 
@@ -33,8 +33,9 @@ class Settings(NamedTuple):
     token_file: Optional[str] = None
     """File with the one-time token of the first enrolment, readable by root alone."""
     restart_command: tuple[str, ...] = RESTART
+    """The program, with its arguments, that restarts the machine where a reset asks for that."""
     channel: str = PIPE
-    """The control channel: a socket of the file system, or a port where that has always been."""
+    """The control channel: `PIPE` is a socket in /run, `AUTO` a port of the loopback."""
     legacy: bool = False
     """Take the platform's own envelope where there is nothing better; every process can open it."""
 
@@ -52,7 +53,7 @@ def read(root: str, path: Optional[str] = None) -> Settings:
         raise ConfigError(f"{name}: {error.strerror}") from error
     whole = _parse(text, name)
     own = _mapping(whole.get("reset_password", {}), f"{name}: reset_password")
-    if unknown := sorted(set(own) - _OWN):
+    if unknown := sorted(set(own) - OWN):
         # A misspelt key here could be the one that keeps a stranger out.
         raise ConfigError(f"{name}: reset_password: unknown key {unknown[0]!r}")
     urls = _words(whole, "metadata_urls", name) or ("",)

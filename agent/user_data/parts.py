@@ -322,7 +322,8 @@ def _type(content: bytes, declared: str) -> str:
         if kind == UNKNOWN and declared == SCRIPT:
             raise Refused("a script without '#!' on its first line")
         if kind == UNKNOWN and declared not in _SNIFFED:
-            raise Refused(f"no type of user data: {declared[:80]!r}")
+            near = _nearest(declared.encode(), sorted(TYPES))
+            raise Refused(f"no type of user data: {declared[:80]!r}{near}")
         return kind
     return declared
 
@@ -343,6 +344,7 @@ def checked(
     if kind == UNKNOWN:
         inside = _from_base64(content)
         hint = "; it is base64 of something known: give it decoded" if inside else ""
+        hint = hint or _nearest(content, [prefix.decode() for prefix, _ in FIRST_LINES])
         raise Refused(f"user data of no known type: {EXPECTED}{hint}")
     if kind == BOOTHOOK and first_line_type(content) == BOOTHOOK:
         content = content.partition(b"\n")[2].lstrip()
@@ -353,6 +355,19 @@ def checked(
         if not content.startswith(b"#!"):
             raise Refused("a script without '#!' on its first line")
     return content
+
+
+def _nearest(content: bytes, known: list[str]) -> str:
+    """Return words that name what the first line of *content* may have been meant to be."""
+    import difflib
+
+    line = content[:80].partition(b"\n")[0].decode("ascii", "replace").strip().lower()
+    # `# cloud-config` is a comment, and `cloud-config` nothing at all.
+    line = re.sub(r"^(#*)\s+", r"\1", line)
+    for word in (line, f"#{line}"):
+        if near := difflib.get_close_matches(word, known, 1, 0.8):
+            return f"; the nearest is {near[0]!r}"
+    return ""
 
 
 def _from_base64(content: bytes) -> bytes:

@@ -99,6 +99,16 @@ def test_what_is_easily_put_right_is_put_right_and_said(
     ("content", "kind", "result", "detail"),
     [
         (b"hello", UNKNOWN, "refused", "user data of no known type: expected '#!'"),
+        (b"# cloud-config\na: b\n", UNKNOWN, "refused", "nearest is '#cloud-config'"),
+        (b"Cloud_Config:\n", UNKNOWN, "refused", "nearest is '#cloud-config'"),
+        (b"#part handler\n", UNKNOWN, "refused", "nearest is '#part-handler'"),
+        (b"# a comment of a script\n", UNKNOWN, "refused", "or MIME on the first line"),
+        (
+            message(("Content-Type: text/cloud-cfg", b"a: b")),
+            "text/cloud-cfg",
+            "refused",
+            "'text/cloud-cfg'; the nearest is 'text/cloud-config'",
+        ),
         (b"\0\xff\xfe", UNKNOWN, "refused", "no known type"),
         (b"# cloud-config\na: b\n", UNKNOWN, "refused", "no known type"),
         (base64.b64encode(SH), UNKNOWN, "refused", "it is base64 of something known"),
