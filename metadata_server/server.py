@@ -11,9 +11,10 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from .boot_reports import BootReports
 from .catalog import Catalog, normalised
 from .channel import Setup
 from .config import ServerConfig, Tls
+from .config_values import Listen
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
 from .control.identity import identity_calls
@@ -123,11 +125,26 @@ class Server:
         self.day = day
         self.clock = day.clock
         self.guest_urls: tuple[str, ...] = ()
+        self._opener: Callable[[str], Awaitable[str]] | None = None
         self.control_url = ""
         self.token = ""
         """One that the control plane takes."""
         self.control_tokens = ControlTokens()
         self.access_keys = AccessKeys()
+
+    def allow_doors(self, opener: Callable[[str], Awaitable[str]]) -> None:
+        self._opener = opener
+
+    async def open_door(self, interface: str) -> str:
+        """Serve guests at a free port of the loopback too, and return its URL.
+
+        Who comes through it is known as who comes through an interface of that name, which need
+        not exist: guests that share this machine's addresses are told apart so. ConfigError with
+        workers, who have no such doors.
+        """
+        if self._opener is None:
+            raise ConfigError("workers: expected 1, others open no further port")
+        return await self._opener(interface)
 
     @property
     def guest_url(self) -> str:
@@ -277,7 +294,8 @@ async def running(
         tls = _tls(config.tls)
         day.start()
         stack.push_async_callback(clock.close)
-        stack.push_async_callback(_end, engine, reports, day, spoiler, [*guest_sides, control_side])
+        runners: list[web.BaseRunner] = [*guest_sides, control_side]
+        stack.push_async_callback(_end, engine, reports, day, spoiler, runners)
         *guest_sockets, control_socket = sockets
         if workers is not None:
             for runner in guest_sides:
@@ -287,10 +305,19 @@ async def running(
         else:
             for runner, sock in zip(guest_sides, guest_sockets, strict=True):
                 await listen_on(runner, sock, None)
+            server.allow_doors(partial(_open_door, guests, runners))
         await listen_on(control_side, control_socket, tls)
         server.guest_urls = tuple(url_of(sock) for sock in guest_sockets)
         server.control_url = url_of(control_socket, "https" if tls else "http")
         yield server
+
+
+async def _open_door(guests: Guests, runners: list[web.BaseRunner], interface: str) -> str:
+    (sock,) = bind_all([Listen(IPv4Address("127.0.0.1"), 0)])
+    runner = web.ServerRunner(guests.server(interface), **PATIENCE_SETTINGS)
+    runners.append(runner)
+    await listen_on(runner, sock, None)
+    return url_of(sock)
 
 
 async def listen_on(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
-import queue
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
@@ -16,7 +13,8 @@ from typing import Any, Callable
 import pytest
 
 from metadata_server.config import load
-from metadata_server.server import Server, running
+from metadata_server.server import Server
+from metadata_server.testing.served import in_thread
 
 from .guests import installed, roots
 from .guests.cloud import Cloud
@@ -100,34 +98,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 @contextlib.contextmanager
 def serving(path: Path) -> Iterator[Server]:
     """Run a server in a thread of its own for as long as the block lasts."""
-    began: queue.Queue[Server | BaseException] = queue.Queue()
-    loop = asyncio.new_event_loop()
-    end = asyncio.Event()
-
-    async def run() -> None:
-        try:
-            async with running(load(path)) as server:
-                began.put(server)
-                await end.wait()
-        except BaseException as error:
-            began.put(error)
-            raise
-
-    def turn() -> None:
-        with contextlib.suppress(Exception):  # Told to the test through the queue.
-            loop.run_until_complete(run())
-
-    thread = threading.Thread(target=turn)
-    thread.start()
-    try:
-        first = began.get(timeout=30)
-        if isinstance(first, BaseException):
-            raise first
-        yield first
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join(30)
-        loop.close()
+    with in_thread(load(path)) as (server, _):
+        yield server
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ FORBIDDEN = [
 ALLOWED_PACKAGES = [
     ("agent.reset_password*", {"yaml", "cryptography"}),
     ("agent*", {"yaml", "jinja2"}),
+    ("metadata_server.pytest_plugin", {"pytest"}),
     ("metadata_server*", {"aiohttp", "cryptography", "passlib", "uvloop", "yaml"}),
 ]
 # What lies below Host, and the daemon, which keeps its own keys.
