@@ -168,6 +168,15 @@ def machine12() -> Path:
     return roots.machine12()
 
 
+@pytest.fixture(scope="session")
+def network_root() -> Path:
+    """A Debian 12 root tree with systemd and all that can configure a network; never changed."""
+    need_namespaces()
+    if not shutil.which("mmdebstrap") and not roots.tree(roots.NETWORK).is_dir():
+        pytest.skip("mmdebstrap is not installed")
+    return roots.network()
+
+
 @pytest.fixture
 def nspawn_guest(machine12: Path) -> Iterator[StartNspawn]:
     """A function that boots an nspawn guest over Debian 12; all end with the test."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ip_words import route_words, rule_words
-from .model import Bridge, Dhcp6, File, Link, Network, Route, is_default, version
+from .model import Bridge, Dhcp6, File, Link, Network, Route, Vlan, is_default, version
 from .networkd import link_files
 
 PATH = "/etc/network/interfaces.d/50-linklocal"
@@ -88,7 +88,7 @@ def _device(network: Network, link: Link) -> list[str]:
     """Return what makes the link and is not an address."""
     lines = []
     if link.vlan:
-        lines += [f"vlan-raw-device {link.vlan.link}", f"vlan-id {link.vlan.id}"]
+        lines += _vlan(link.name, link.vlan)
     if link.bond:
         lines.append(f"bond-slaves {' '.join(link.bond.members) or 'none'}")
         for name, value in link.bond.options.items():
@@ -110,6 +110,17 @@ def _device(network: Network, link: Link) -> list[str]:
     if link.access_points:
         lines += _wifi(link)
     return lines
+
+
+def _vlan(name: str, vlan: Vlan) -> list[str]:
+    if name == f"{vlan.link}.{vlan.id}":
+        return [f"vlan-raw-device {vlan.link}"]
+    # A name of another form says nothing to ifupdown.
+    make = f"ip link add link {vlan.link} name {name} type vlan id {vlan.id}"
+    return [
+        f"pre-up ip link show dev {name} >/dev/null 2>&1 || {make}",
+        f"post-down ip link del dev {name} || true",
+    ]
 
 
 def _bridge(bridge: Bridge) -> list[str]:

@@ -157,6 +157,9 @@ def _bond(bond: Bond) -> Lines:
 def _four(link: Link) -> Lines:
     addresses = [each for each in link.addresses if version(each) == 4]
     method = "auto" if link.dhcp4 else "manual" if addresses else "disabled"
+    if method == "disabled":
+        # It refuses whatever else a family says that is not used.
+        return [("method", method)]
     return [("method", method), *_family(link, 4, addresses, link.dhcp4_options)]
 
 
@@ -170,7 +173,7 @@ def _six(link: Link) -> Lines:
     elif addresses:
         method = "manual"
     else:
-        method = "ignore" if link.accept_ra is None else "link-local"
+        return [("method", "ignore" if link.accept_ra is None else "link-local")]
     return [("method", method), *_family(link, 6, addresses, link.dhcp6_options)]
 
 
@@ -207,7 +210,6 @@ def _family(link: Link, family: int, addresses: list[str], dhcp: Dhcp) -> Lines:
     lines.append(("ignore-auto-routes", True if dhcp.use_routes is False else None))
     lines.append(("dhcp-send-hostname", dhcp.send_hostname))
     lines.append(("dhcp-hostname", dhcp.hostname))
-    lines.append(("may-fail", True if link.optional else None))
     return lines
 
 

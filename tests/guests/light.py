@@ -37,7 +37,9 @@ OWN_STATE = (
 
 
 class Nic(NamedTuple):
-    """The guest's only network interface; *address* carries its prefix length.
+    """A guest's network interface; *address* carries its prefix length.
+
+    It has one by itself; `cloud.attach(guest.pid, Nic(name="eth1", …))` plugs in another one.
 
     Without *configured* the guest finds a bare link that is down: addresses and routes are its own
     business, and only the cloud's end knows that *address* is there.
@@ -47,6 +49,7 @@ class Nic(NamedTuple):
     mac: str = "fa:16:3e:f7:c1:47"
     address6: str | None = None
     configured: bool = True
+    name: str = "eth0"
 
 
 class LightGuest(Guest):

@@ -81,22 +81,22 @@ class Wires:
         return owned
 
     def attach(
-        self, pid: int, mac: str, address: str, address6: str | None, configured: bool
+        self, pid: int, mac: str, address: str, address6: str | None, configured: bool, name: str
     ) -> str:
-        """Give the guest whose init is *pid* its `eth0`; return the name of the bridge's port."""
+        """Give the guest whose init is *pid* a link; return the name of the bridge's port."""
         port = self._next_port()
-        peer = {"ifname": "eth0", "address": mac, "net_ns_pid": pid}
+        peer = {"ifname": name, "address": mac, "net_ns_pid": pid}
         self._route.link("add", ifname=port, kind="veth", peer=peer)
         self._plug(port, address)
         if not configured:
             return port
         with links(pid, self._cloud) as guest:
-            eth0 = guest.link_lookup(ifname="eth0")[0]
-            guest.link("set", index=eth0, state="up")
-            add_address(guest, eth0, address)
-            guest.route("add", dst="169.254.169.254/32", oif=eth0, scope=SCOPE_LINK)
+            link = guest.link_lookup(ifname=name)[0]
+            guest.link("set", index=link, state="up")
+            add_address(guest, link, address)
+            guest.route("add", dst="169.254.169.254/32", oif=link, scope=SCOPE_LINK)
             if address6 is not None:
-                add_address(guest, eth0, address6)
+                add_address(guest, link, address6)
         return port
 
     def tap(self, address: str) -> str:
