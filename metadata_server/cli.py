@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
-from . import notify
+from . import notify, shortcuts
 from .config import ServerConfig, exposed, json_schema, load, unheard
 from .config_values import CONTROL_LISTEN, LISTEN, read_control_listen, read_listen
 from .errors import ConfigError, ServerError
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help="serve the instance, or the list of instances, in FILE too; repeatable",
     )
     add("--state", type=Path, metavar="DIR", help="keep the state here instead")
+    shortcuts.add(parser)
     add("--check-config", action="store_true", help="read everything, say what is wrong, stop")
     add("--print-schema", action="store_true", help="print the JSON schema of FILE, stop")
     add("--version", action="version", version=f"%(prog)s {_version()}")
@@ -142,7 +143,7 @@ def _load(arguments: argparse.Namespace) -> ServerConfig:
     if arguments.config is None and not arguments.instance:
         loopback = all(listen.host.is_loopback for listen in config.listen)
         config = replace(config, instances=(example_instance(loopback=loopback),))
-    return config
+    return shortcuts.applied(config, arguments)
 
 
 def _run(
@@ -177,6 +178,7 @@ async def _serve(
         try:
             if token is not None:
                 publish(directory, server.control_url, Secret(token.encode()))
+            await shortcuts.begin(server.day, arguments)
             _announce(server, directory if token is not None else None, arguments)
             reloads = asyncio.create_task(_reload(server, changed, arguments))
             await stop.wait()
