@@ -39,7 +39,15 @@ def get(server: Process, path: str, token: str = "") -> str:
 
 
 def test_a_spot_instance_that_ends_and_wants_tokens(tmp_path: Path) -> None:
-    options = ("--imdsv2", "--spot-in", "2m", "--spot-action", "stop", "--rebalance-in", "0")
+    options: tuple[str, ...] = (
+        "--imdsv2",
+        "--spot-in",
+        "2m",
+        "--spot-action",
+        "stop",
+        "--rebalance-in",
+        "0",
+    )
     options += ("--maintenance-in", "90s")
     with Process(tmp_path, *ANY_PORT, *options) as server:
         assert status_of(f"{server.guest_urls[0]}{META}/spot/instance-action") == 401
@@ -58,7 +66,12 @@ def test_faults_and_a_scenario_from_the_start_and_a_notice_that_is_told_later(
 ) -> None:
     scenario = tmp_path / "day.yaml"
     scenario.write_text(SCENARIO)
-    options = ("--fault", f"path={META}/mac,status=503,first=2", "--scenario", str(scenario))
+    options: tuple[str, ...] = (
+        "--fault",
+        f"path={META}/mac,status=503,first=2",
+        "--scenario",
+        str(scenario),
+    )
     options += ("--spot-in", "10m", "--tell-in", "9m")
     with Process(tmp_path, *ANY_PORT, *options) as server:
         url = server.guest_urls[0] + META
