@@ -176,9 +176,31 @@ def read_served_path(text: str) -> str:
     return "/".join(names)
 
 
+SHORTEST_RSA: Final = 1024
+"""The least that the platform imports, beside 2048 and 4096 bits."""
+
+_PUTTY: Final = (
+    "PuTTY's own form of a key: open it in puttygen and copy the text under 'Public key for pasting"
+    " into OpenSSH authorized_keys file', or convert it with `ssh-keygen -i -f FILE`"
+)
+_NOT_OPENSSH: Final = (
+    ("---- BEGIN SSH2 PUBLIC KEY", _PUTTY),
+    ("PuTTY-User-Key-File", f"a private key, which stays with you, in {_PUTTY}"),
+    ("-----BEGIN PUBLIC KEY", "PEM: `ssh-keygen -i -m PKCS8 -f FILE` converts it"),
+    ("-----BEGIN RSA PUBLIC KEY", "PEM: `ssh-keygen -i -m PEM -f FILE` converts it"),
+    (
+        "-----BEGIN",
+        "a private key, which stays with you: `ssh-keygen -y -f FILE` prints its other half",
+    ),
+)
+
+
 def read_public_key(text: str) -> str:
     """Read an OpenSSH public key: its type, the key in base64, and maybe a comment."""
     key = text.strip()
+    for start, way_out in _NOT_OPENSSH:
+        if key.startswith(start):
+            raise Wrong(f"expected an OpenSSH public key, got {way_out}")
     words = key.split(None, 2)
     if _CONTROL.search(key) or len(words) < 2 or words[0] not in _KEY_TYPES:
         raise ValueError(text)
@@ -189,7 +211,23 @@ def read_public_key(text: str) -> str:
     kind = words[0].encode()
     if data[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind or len(data) < 40:
         raise Wrong(f"expected a whole {words[0]} key, got one whose base64 part is not such a key")
+    bits = _modulus_bits(data) if words[0] == "ssh-rsa" else SHORTEST_RSA
+    if not bits:
+        raise Wrong("expected a whole ssh-rsa key, got one that is cut off")
+    if bits < SHORTEST_RSA:
+        raise Wrong(f"expected an RSA key of {SHORTEST_RSA} bits or more, got one of {bits}")
     return key
+
+
+def _modulus_bits(data: bytes) -> int:
+    """Return the size of the key in the ssh-rsa blob *data*, 0 when it is cut off."""
+    fields = []
+    while len(data) >= 4:
+        size = int.from_bytes(data[:4], "big")
+        fields.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    whole = len(fields) == 3 and not data
+    return int.from_bytes(fields[2], "big").bit_length() if whole else 0
 
 
 def read_base64(text: str) -> bytes:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from .huawei import served_agency
 from .instance import Instance, Nic
+from .login import served_user_data
 from .notices import Maintenance, launched_at, notices_of, utc
 from .tree import (
     SLOT,
@@ -92,7 +93,8 @@ def _reservation_id(instance: Instance) -> str:
 
 
 def _user_data(instance: Instance) -> Leaf | None:
-    return None if instance.user_data is None else Leaf(instance.user_data.reveal())
+    found = served_user_data(instance)
+    return None if found is None else Leaf(found.reveal())
 
 
 def _block_devices(instance: Instance) -> Directory | None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .huawei import EXTENSIONS
 from .instance import Instance
+from .login import served_user_data
 from .network_data import network_data
 from .tree import JSON, SLOT, TEXT, Branch, Directory, Entry, Leaf, Live, Value, build
 
@@ -89,7 +90,8 @@ def _device(raw: Mapping[str, Any], version: str) -> dict[str, Any] | None:
 
 
 def _user_data(instance: Instance) -> Leaf | None:
-    return None if instance.user_data is None else Leaf(instance.user_data.reveal())
+    found = served_user_data(instance)
+    return None if found is None else Leaf(found.reveal())
 
 
 def _vendor_data2(instance: Instance) -> Live:

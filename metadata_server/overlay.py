@@ -40,6 +40,7 @@ from .changes import (
 from .document import Document, check, command_of, composed, described, patched, read, text_of
 from .errors import ConfigError, Conflict, InvalidDocument, NotFound, PreconditionFailed
 from .instance import Instance
+from .login import served_user_data
 from .store import Store
 
 __all__ = ["SCHEMA", "Change", "Forgets", "Overlay"]
@@ -416,7 +417,7 @@ class Overlay:
         if instance is None:
             raise NotFound(f"no such instance: {current.id!r}")
         check_id(instance, current.id)
-        if instance.user_data != current.user_data and not force:
+        if served_user_data(instance) != served_user_data(current) and not force:
             raise Conflict("user_data: fixed once the instance exists; expected force to change it")
         self._check(instance, self._owner)
         await self._keep({current.id: made}, [instance])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from .errors import CtlError, UsageError
 
@@ -38,6 +38,25 @@ def read_private_key(name: str, passphrase_stdin: bool = False) -> rsa.RSAPrivat
     if not isinstance(key, rsa.RSAPrivateKey):
         raise CtlError(f"{name}: expected an RSA key: passwords are encrypted to RSA keys only")
     return key
+
+
+def make_pair(kind: str, bits: int, comment: str) -> tuple[bytes, str]:
+    """Return a new private key, as ssh and this command read it, and its authorized_keys line."""
+    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    form = serialization.PrivateFormat.OpenSSH
+    if kind == "rsa":
+        private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        # Also what nova's client and openssl read.
+        form = serialization.PrivateFormat.TraditionalOpenSSL
+    elif kind == "ecdsa":
+        private = ec.generate_private_key(ec.SECP256R1())
+    else:
+        private = ed25519.Ed25519PrivateKey.generate()
+    text = private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    public = private.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return text, f"{public.decode()} {comment}"
 
 
 def same_key(private_key: rsa.RSAPrivateKey, public_keys: Iterable[str]) -> bool:
