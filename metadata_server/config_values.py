@@ -226,6 +226,8 @@ def _modulus_bits(data: bytes) -> int:
         size = int.from_bytes(data[:4], "big")
         fields.append(data[4 : 4 + size])
         data = data[4 + size :]
+        if len(fields[-1]) < size:
+            return 0
     whole = len(fields) == 3 and not data
     return int.from_bytes(fields[2], "big").bit_length() if whole else 0
 

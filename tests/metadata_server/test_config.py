@@ -20,7 +20,9 @@ from metadata_server.errors import ConfigError
 from metadata_server.example import EXAMPLE_ID, example_instance
 from metadata_server.instance import Instance, Key
 
-RSA = "ssh-rsa " + base64.b64encode(b"\0\0\0\7ssh-rsa" + bytes(64)).decode() + " me"
+_BLOB = (b"ssh-rsa", b"\1\0\1", b"\0\xff" + bytes(126) + b"\1")
+_PACKED = b"".join(len(part).to_bytes(4, "big") + part for part in _BLOB)
+RSA = f"ssh-rsa {base64.b64encode(_PACKED).decode()} me"
 HASH = "$6$saltsalt$" + "a" * 86
 
 INSTANCE_KEYS = sorted(json_schema()["properties"]["instances"]["items"]["properties"])
