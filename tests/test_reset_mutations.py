@@ -93,7 +93,13 @@ MUTATIONS = [
         "elif False:",
         f"{OF_ENGINE}another_identity_is_a_conflict_until_it_is_accepted",
     ),
-    Mutation("a candidate proves root", ENROL, "if lacking is None:", "if True:", PROOF),
+    Mutation(
+        "a candidate proves root",
+        ENROL,
+        "if lacking is None:",
+        "if True:",
+        f"{OF_REPLAYS}what_was_not_proved_uses_nothing_up",
+    ),
     Mutation(
         "the pinned identity",
         ENROL,

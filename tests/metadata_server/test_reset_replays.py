@@ -37,7 +37,10 @@ async def test_what_was_not_proved_uses_nothing_up(tmp_path: Path) -> None:
         at.instance = one
         conflicts = {(await stranger.enrol()).status for _ in range(70)}
         again = await Guest(port).enrol()
+        known = at.engine.enrolment(ID)
 
+    assert known is not None
+    assert known.candidate is None
     assert (refused, conflicts) == ({403}, {409})
     assert (guest.status, again.status) == (200, 200)
 
