@@ -78,6 +78,9 @@ ATTACKS = [
     ("a control call without credential", "401", "test_reset_attacks.py", "without_credential"),
     ("a server's clock years off", "no longer life", "test_reset_attacks.py", "clock_years_off"),
     ("downgrade to the vendor's envelope", "not spoken", "test_reset_attacks.py", "downgrade"),
+    ("the same, where it is on", "not taken", "test_reset_platform.py", "takes_it_after_it_enr"),
+    ("a service that seems broken", "not taken", "test_reset_platform.py", "does_not_set_it"),
+    ("a token that was replaced", "403 proof", ENGINE, "a_token_enrols_once"),
     ("a hostile server to a whole daemon", "stays up", "test_reset_attacks.py", "hostile_server"),
 ]
 

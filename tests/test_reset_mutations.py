@@ -315,7 +315,7 @@ MUTATIONS = [
         DAEMON,
         "if error.status == 404 and self._settings.legacy:",
         "if self._settings.legacy:",
-        f"{PLATFORM}our_daemon_never_takes_it_after_it_enrolled",
+        f"{PLATFORM}our_daemon_does_not_set_it_nor_delete_it",
     ),
     Mutation(
         "the server's word for an enrolment",
