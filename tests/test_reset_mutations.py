@@ -21,6 +21,7 @@ COPIED = ("agent", "metadata_server", "tests", "docs", "pyproject.toml", "README
 ENROL, GUEST = "metadata_server/reset/enrol.py", "metadata_server/reset/guest.py"
 REQUESTS, SEALED = "metadata_server/reset/requests.py", "metadata_server/reset/sealed.py"
 ENGINE, WIRE = "metadata_server/reset/engine.py", "metadata_server/reset/wire.py"
+DEMANDS = "metadata_server/reset/demands.py"
 DAEMON, PROTOCOL = "agent/reset_password/daemon.py", "agent/reset_password/protocol.py"
 APPLY, KEYS = "agent/reset_password/apply.py", "agent/reset_password/keys.py"
 PRIVATE, CLIENT = "agent/reset_password/private.py", "agent/reset_password/client.py"
@@ -283,16 +284,16 @@ MUTATIONS = [
     ),
     Mutation(
         "the grammar of names",
-        ENGINE,
+        DEMANDS,
         "if not USER.fullmatch(user):",
         "if False:",
         f"{OF_ENGINE}a_malformed_wish_is_refused",
     ),
     Mutation(
         "no envelope once a guest enrolled",
-        ENGINE,
-        " and self.enrolment(instance.id) is None",
-        "",
+        DEMANDS,
+        "reset_password.legacy and known is None",
+        "reset_password.legacy",
         f"{PLATFORM}a_guest_that_enrols_ends_the_platforms_way_for_good",
     ),
     # The guest.

@@ -57,7 +57,7 @@ async def test_a_forged_acknowledgement_ends_nothing(tmp_path: Path) -> None:
 
 
 def _found(directory: Path, text: bytes) -> list[str]:
-    """Return the files that have any 12 bytes in a row of *text*: what follows may hide the rest."""
+    """Return the files that have any 12 bytes in a row of *text*: newer ones may hide the rest."""
     pieces = [text[start : start + 12] for start in range(len(text) - 11)]
     files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
     return [name for name, held in files.items() if any(piece in held for piece in pieces)]
