@@ -44,7 +44,7 @@ def gather(
 ) -> Gathered:
     """Return what all sources ask for: *top*, the user, the vendor, the kernel's line, *base*.
 
-    *kept* are the parts that an earlier stage of this boot found.
+    *kept* are the parts that an earlier stage of this boot found, or an earlier boot.
     """
     sources = []
     if base.get("allow_userdata") is False:
@@ -57,7 +57,7 @@ def gather(
             Source("vendor data 2", instance.vendor_data2 or Secret(b""), "vendor_data2"),
             Source("vendor data", instance.vendor_data or Secret(b""), "vendor_data"),
         )
-        sources += [source for source in vendors if source.content]
+        sources += [source for source in vendors if source.content or source.origin in kept]
     url = _kernel_url(machine.host)
     if url:
         sources.append(Source("kernel command line", Secret(b"#include\n" + url.encode())))

@@ -12,13 +12,14 @@ from .errors import AgentError, ConfigError, DatasourceError
 from .host import Host
 from .instance import InstanceData
 from .journal import log
+from .kept import Kept
 from .modules import NAMES, Name, load_module
 from .modules.base import Context, Frequency, Module, Past, Stage
 from .report import BAD, EARLIER, INTERRUPTED, Entry, Report, earlier
 from .sections import load_section, unknown_keys, wanted
 from .state import State
 from .status import Status
-from .user_data.gather import Placed
+from .user_data.gather import Gathered, Placed
 from .user_data.parts import Part
 from .user_scripts import file_name, user_script
 from .wishes import Wishes as Wishes
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 
 USUAL_URL = "http://169.254.169.254"
+LATER = 1.0
+"""Seconds after which a service that did not answer is asked once more, by the next stage."""
 
 
 def boot(host: Host, wishes: Wishes) -> Status:
@@ -94,19 +97,24 @@ class Journey:
         self._status = status
         self._state = State(host)
         self._config = config.AgentConfig()
+        self._configured = False
+        self._looked = False
+        self._met = False
         self._prepared = False
+        self._kept: Kept | None = None
+        self._failed: tuple[float, DatasourceError] | None = None
         self._base: Mapping[str, Any] = {}
         self._context: Context | None = None
         self._told: set[Entry] = set()
         self._boothooks: tuple[Placed, ...] = ()
         self._outputs: Outputs | None = None
+        self._gathered: Gathered | None = None
 
     def run(self, stage: Stage) -> None:
         """Go through *stage*. AgentError: the boot cannot go on."""
         if stage is Stage.LOCAL:
-            # Nothing yet is done before the network but to find out what is wrong early.
             self._read_config()
-            finding.choose(self._host, self._wishes, self._config)
+            self._look_early()
             return
         if not self._prepared:
             self._prepare(stage)
@@ -129,8 +137,19 @@ class Journey:
             from . import cloud_init_marks
 
             cloud_init_marks.write(self._host, record)
+        if record["finished"] is not None and not record["degraded"]:
+            self._remember(record)
         if self._config.report_boot and record["finished"] is not None:
             self._report(record)
+
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        """Keep what the next boot needs, when this one was of the machine's own data."""
+        if not self._wishes.plain or self._gathered is None or self._context is None:
+            return
+        if record["status"] == "done" and not (self._kept and self._kept.parts):
+            from .known import remember
+
+            remember(self._host, Kept(self._context.instance, {}), self._gathered)
 
     def _report(self, record: Mapping[str, Any]) -> None:
         if self._host.records or record["datasource"] not in datasources.SERVICES:
@@ -149,34 +168,81 @@ class Journey:
     # --- who this machine is
 
     def _read_config(self) -> None:
-        if not self._prepared:
-            self._status.report.entries.clear()
+        if not self._configured:
+            self._configured = True
             self._config = config.read(self._host, self._status.report)
+            self._base = config.base(self._host, self._config, self._status.report)
             if self._config.cloud_init_compat and self._wishes.stages[0] is Stage.LOCAL:
                 from .cloud_init_marks import begin
 
                 begin(self._host)
 
-    def _find(self) -> InstanceData | None:
-        return finding.find(self._host, self._wishes, self._config, self._base, self._status)
+    def _find(self, *, early: bool = False) -> InstanceData | None:
+        work = finding.Search(self._host, self._wishes, self._config, self._base, self._status)
+        return finding.find(work, early=early)
+
+    def _look_early(self) -> None:
+        """Find the instance before the network is up, where that can be done."""
+        self._kept = finding.recalled(self._host, self._wishes, self._config)
+        if self._kept is not None:
+            self._meet(self._kept.instance, Stage.LOCAL)
+            return
+        try:
+            instance = self._find(early=True)
+        except DatasourceError as error:
+            # Said again by the next stage, unless that comes so much later that it may do better.
+            log.info("%s", error)
+            self._failed = (time.monotonic(), error)
+            return
+        self._looked = True
+        if instance is None:
+            return
+        self._kept = Kept(instance, {})
+        self._meet(instance, Stage.LOCAL)
+        if self._wishes.stages[-1] is Stage.LOCAL:
+            self._state.hand_over(instance, {})
+
+    def _meet(self, instance: InstanceData, stage: Stage, *, again: bool = False) -> None:
+        """Make *instance* the current one, and set its network up; that not *again* in a boot."""
+        if self._met:
+            return
+        self._met = True
+        self._status.record["datasource"] = instance.datasource
+        self._status.record["instance_id"] = instance.instance_id
+        if self._state.enter(instance.instance_id):
+            log.info("first boot of this instance")
+        if not again:
+            turn = networking.Turn(self._host, self._config, self._base, guarded)
+            turn.take(instance, self._state, self._status, stage)
+
+    def _instance(self, stage: Stage) -> Kept | None:
+        """Return the instance, as an earlier stage found it or as it is found now."""
+        if self._kept or self._looked:
+            return self._kept
+        handed_over = self._state.handed_over()
+        if handed_over and (
+            stage is not Stage.NETWORK or (self._wishes.plain and not handed_over.parts)
+        ):
+            return handed_over
+        if self._failed and time.monotonic() - self._failed[0] < LATER:
+            raise self._failed[1]
+        if self._wishes.stages[0] is not Stage.LOCAL:
+            self._kept = finding.recalled(self._host, self._wishes, self._config)
+        if self._kept is None:
+            instance = self._find()
+            self._kept = None if instance is None else Kept(instance, {})
+        return self._kept
 
     def _prepare(self, stage: Stage) -> None:
         """Find the instance, read its user data, and make ready what the modules are given."""
         self._read_config()
         self._prepared = True
-        self._base = config.base(self._host, self._config, self._status.report)
-        kept = None if stage is Stage.NETWORK else self._state.handed_over()
-        instance = kept.instance if kept else self._find()
-        if instance is None:
-            return
-        self._status.record["datasource"] = instance.datasource
-        self._status.record["instance_id"] = instance.instance_id
-        if self._state.enter(instance.instance_id):
-            log.info("first boot of this instance")
+        kept = self._instance(stage)
         if kept is None:
-            turn = networking.Turn(self._host, self._config, self._base, guarded)
-            turn.take(instance, self._state, self._status, stage)
-        self._take(instance, stage, kept.parts if kept else {})
+            return
+        instance = kept.instance
+        self._meet(instance, stage, again=stage is not Stage.NETWORK and bool(kept.parts))
+        self._take(instance, stage, kept.parts)
 
     # --- what it is asked to be
 
@@ -200,6 +266,7 @@ class Journey:
             for placed in gathered.parts:
                 parts[placed.origin] = (*parts.get(placed.origin, ()), placed.part)
             self._state.hand_over(instance, parts)
+        self._gathered = gathered
         self._boothooks = gathered.boothooks
         self._outputs = None
         if "output" in gathered.config:

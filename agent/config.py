@@ -29,6 +29,12 @@ class AgentConfig(NamedTuple):
     """Longest time to the first answer of any service, and for each document over all attempts."""
     retry_pause: float = 0.1
     """Pause before the second attempt; it doubles each time."""
+    ask_always: bool = False
+    """Ask the datasource at every boot, also when the instance is known from an earlier one."""
+    early_network: bool = True
+    """Whether DHCP is asked for when a service is to be asked before the network is up."""
+    dhcp_timeout: float = 3.0
+    """Longest time DHCP may take then."""
     default_user: Optional[str] = None
     """The image's default user; by os-release when absent."""
     vendor_data: bool = True

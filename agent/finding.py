@@ -11,6 +11,7 @@ from .config import AgentConfig
 from .host import Host
 from .instance import InstanceData
 from .journal import log
+from .kept import Kept
 from .secret import Secret
 from .status import Status
 from .wishes import Wishes
@@ -21,6 +22,30 @@ class Choice(NamedTuple):
 
     names: tuple[str, ...]
     reason: str
+
+
+class Search(NamedTuple):
+    """What is known before anything is asked."""
+
+    host: Host
+    wishes: Wishes
+    settings: AgentConfig
+    base: Mapping[str, Any]
+    """Cloud-config of the image."""
+    status: Status
+
+
+def recalled(host: Host, wishes: Wishes, settings: AgentConfig) -> Kept | None:
+    """Return what is kept of an instance that is known, None when its datasource is to be asked."""
+    if settings.ask_always or not wishes.plain:
+        return None
+    from .known import recall
+
+    said = settings.datasource
+    kept = recall(host, (said,) if isinstance(said, str) else said)
+    if kept is not None:
+        log.info("instance %s is known by its UUID; nobody is asked", kept.instance.instance_id)
+    return kept
 
 
 def choose(host: Host, wishes: Wishes, settings: AgentConfig) -> Choice:
@@ -45,17 +70,17 @@ def choose(host: Host, wishes: Wishes, settings: AgentConfig) -> Choice:
     return Choice(names, reason)
 
 
-def find(
-    host: Host, wishes: Wishes, settings: AgentConfig, base: Mapping[str, Any], status: Status
-) -> InstanceData | None:
+def find(search: Search, *, early: bool = False) -> InstanceData | None:
     """Return the instance's data; None when this machine has no datasource and needs none.
 
-    DatasourceError when it has one that cannot be used.
+    *early*: the network may not be up yet. DatasourceError when there is a datasource that cannot
+    be used.
     """
+    host, wishes, settings, base, status = search
     choice = choose(host, wishes, settings)
     instance: InstanceData
     if choice.names:
-        instance = _asked(host, wishes, settings, choice, status)
+        instance = _asked(search, choice, early)
     elif wishes.user_data is not None:
         instance = InstanceData("file", _machine_id(host), None, (), Secret(b""))
     elif base or wishes.cloud_config:
@@ -74,19 +99,18 @@ def find(
     return instance
 
 
-def _asked(
-    host: Host, wishes: Wishes, settings: AgentConfig, choice: Choice, status: Status
-) -> InstanceData:
+def _asked(search: Search, choice: Choice, early: bool) -> InstanceData:
     from .datasources.client import Patience
 
+    host, wishes, settings, _, status = search
     began = time.monotonic()
-    search = datasources.Search(
+    where = datasources.Search(
         names=choice.names,
         patience=Patience(settings.timeout, settings.deadline, settings.retry_pause),
         urls=(wishes.metadata_url,) if wishes.metadata_url else settings.metadata_urls,
         seed=settings.seed,
     )
-    instance = datasources.discover(host, search, status.report)
+    instance = datasources.discover(host, where, status.report)
     status.wait(f"datasource {instance.datasource}", began, time.monotonic() - began)
     return instance
 

@@ -1,7 +1,7 @@
 """What the agent remembers: marks by instance id, and what one stage hands to the next.
 
 Everything lies in directories that root alone may enter. User data is kept only below /run, only
-while a boot in separate stages is under way.
+while a boot in separate stages is under way; see `known` for the little that later boots need.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from .errors import HostError
 from .host import Host
-from .instance import InjectedFile, InstanceData
+from .instance import InstanceData
+from .kept import Kept, dumped, loaded
 from .modules.base import STATE, Frequency, Past
 from .report import BAD, Entry
 from .scripts import OUTPUT
@@ -24,21 +24,12 @@ RUN = "/run/linklocal"
 HANDOVER = f"{RUN}/agent/instance.json"
 LARGEST = 512 * 1024 * 1024
 """Bytes of what is handed over, or told by a part handler: user data several times over."""
-SECRETS = ("user_data", "vendor_data", "vendor_data2", "random_seed")
 ENDED = "ended"
 MOST_TROUBLES = 50
 """What is kept of one thing, for later boots; the first."""
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{12}")
 """A file that was being written, as `Files` names it."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
-
-
-class HandedOver(NamedTuple):
-    """What one stage of a boot tells the next."""
-
-    instance: InstanceData
-    parts: Mapping[str, tuple[Part, ...]]
-    """By the origin of their source."""
 
 
 class State:
@@ -151,44 +142,17 @@ class State:
 
         What was fetched, filled in or taken by a part handler is so once in a boot.
         """
-        fields: dict[str, Any] = dict(instance._asdict())
-        for name in SECRETS:
-            secret = fields[name]
-            fields[name] = None if secret is None else secret.reveal().decode("latin-1")
-        fields["files"] = [
-            [file.path, file.content.reveal().decode("latin-1")] for file in instance.files
-        ]
-        fields["parts"] = {
-            origin: [
-                {**part._asdict(), "content": part.content.reveal().decode("latin-1")}
-                for part in each
-            ]
-            for origin, each in parts.items()
-        }
         self._host.make_directory(f"{RUN}/agent", mode=0o700)
-        self._host.write(HANDOVER, Secret(json.dumps(fields).encode()), mode=0o600)
+        self._host.write(HANDOVER, dumped(Kept(instance, parts)), mode=0o600)
 
-    def handed_over(self) -> HandedOver | None:
+    def handed_over(self) -> Kept | None:
         """Return what an earlier stage of this boot kept, None when there is nothing."""
         content = self._host.read(HANDOVER, limit=LARGEST)
         if content is None:
             return None
         try:
-            fields: dict[str, Any] = json.loads(content)
-            parts = fields.pop("parts")
-            for name in SECRETS:
-                value = fields[name]
-                fields[name] = None if value is None else Secret(value.encode("latin-1"))
-            fields["public_keys"] = tuple(fields["public_keys"])
-            fields["files"] = tuple(
-                InjectedFile(path, Secret(content.encode("latin-1")))
-                for path, content in fields["files"]
-            )
-            return HandedOver(
-                InstanceData(**fields),
-                {origin: tuple(map(_part, each)) for origin, each in parts.items()},
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return loaded(content)
+        except ValueError as error:
             raise HostError(f"{HANDOVER}: not what an earlier stage writes") from error
 
     def forget(self) -> None:
@@ -207,11 +171,6 @@ def _past(content: bytes) -> Past:
             continue
         troubles.append(Entry(str(place), str(result), str(detail), status, None, output))
     return Past(first == ENDED, tuple(troubles))
-
-
-def _part(fields: dict[str, Any]) -> Part:
-    content = Secret(fields["content"].encode("latin-1"))
-    return Part(**{**fields, "content": content, "notices": tuple(fields["notices"])})
 
 
 def directory_name(instance_id: str) -> str:

@@ -18,3 +18,8 @@ class Wishes(NamedTuple):
     instance_id: Optional[str] = None
     cloud_config: Mapping[str, Any] = {}
     """Above what all others say."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but stages is asked for: the machine's own data count."""
+        return self._replace(stages=()) == Wishes(stages=())

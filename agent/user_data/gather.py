@@ -65,6 +65,8 @@ class Gathered(NamedTuple):
 
     parts: tuple[Placed, ...]
     config: Config
+    asked: Config = NOTHING
+    """The same without what the image itself asks for."""
 
     def of_type(self, *kinds: str) -> tuple[Placed, ...]:
         """Return the parts of *kinds* that are taken, in order."""
@@ -110,7 +112,7 @@ def gather(
         parts += placed
         if config:
             whole = _over(whole, config)
-    return Gathered(tuple(parts), _over(whole, base))
+    return Gathered(tuple(parts), _over(whole, base), whole)
 
 
 class _Switch(NamedTuple):
