@@ -189,6 +189,9 @@ class Journey:
             return
         try:
             instance = self._find(early=True)
+        except finding.NotYetError as error:
+            log.info("%s", error)
+            return
         except DatasourceError as error:
             # Said again by the next stage, unless that comes so much later that it may do better.
             log.info("%s", error)

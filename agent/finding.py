@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from . import config, datasources
 from .config import AgentConfig
+from .errors import DatasourceError
 from .host import Host
 from .instance import InstanceData
 from .journal import log
@@ -15,6 +17,9 @@ from .kept import Kept
 from .secret import Secret
 from .status import Status
 from .wishes import Wishes
+
+LEAST = 1.0
+"""Seconds for the service to answer, however long DHCP took."""
 
 
 class Choice(NamedTuple):
@@ -99,8 +104,12 @@ def find(search: Search, *, early: bool = False) -> InstanceData | None:
     return instance
 
 
+class NotYetError(DatasourceError):
+    """There is no way to the service before the network is up."""
+
+
 def _asked(search: Search, choice: Choice, early: bool) -> InstanceData:
-    from .datasources.client import Patience
+    from .datasources.client import Patience, has_route
 
     host, wishes, settings, _, status = search
     began = time.monotonic()
@@ -110,9 +119,36 @@ def _asked(search: Search, choice: Choice, early: bool) -> InstanceData:
         urls=(wishes.metadata_url,) if wishes.metadata_url else settings.metadata_urls,
         seed=settings.seed,
     )
-    instance = datasources.discover(host, where, status.report)
+    with ExitStack() as stack:
+        services = any(name in datasources.SERVICES for name in choice.names)
+        if early and services and not wishes.metadata_url:
+            urls = where.urls or datasources.usual_urls(choice.names)
+            further: tuple[str, ...] = ()
+            if settings.early_network and not any(map(has_route, urls)):
+                from .early_network import up
+
+                further = stack.enter_context(up(host, urls, settings.dhcp_timeout))
+            if not any(map(has_route, (*urls, *further))):
+                raise NotYetError("no way to the metadata service before the network is up")
+            left = settings.deadline - (time.monotonic() - began)
+            where = where._replace(further=further, first=max(LEAST, left))
+        instance = datasources.discover(host, where, status.report)
     status.wait(f"datasource {instance.datasource}", began, time.monotonic() - began)
+    _compare(host, instance, status)
     return instance
+
+
+def _compare(host: Host, instance: InstanceData, status: Status) -> None:
+    """Warn when a service of Nova answers for another instance than Nova's firmware names."""
+    from .datasources.detect import OPENSTACK_PRODUCTS, dmi, has_uuid
+
+    uuid = dmi(host, "product_uuid")
+    if instance.datasource != "openstack" or not uuid or has_uuid(host, instance.instance_id):
+        return
+    if dmi(host, "product_name") in OPENSTACK_PRODUCTS:
+        words = f"the service answered for {instance.instance_id}, the firmware says {uuid.lower()}"
+        status.report.warning("meta_data.json uuid", words)
+        log.warning("meta_data.json uuid: %s", words)
 
 
 def _machine_id(host: Host) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .datasources.detect import dmi
+from .datasources.detect import has_uuid
 from .host import Host
 from .instance_data import redacted
 from .kept import Kept, dumped, loaded
@@ -48,13 +48,13 @@ def recall(host: Host, names: Sequence[str]) -> Kept | None:
         return None
     if names and kept.instance.datasource not in names:
         return None
-    return kept if is_this_machine(host, kept.instance.instance_id) else None
+    return kept if has_uuid(host, kept.instance.instance_id) else None
 
 
 def remember(host: Host, kept: Kept, gathered: Gathered) -> None:
     """Keep of *gathered* what later boots of this machine need, when its firmware knows the id."""
     instance = kept.instance
-    if instance.datasource not in DATASOURCES or not is_this_machine(host, instance.instance_id):
+    if instance.datasource not in DATASOURCES or not has_uuid(host, instance.instance_id):
         return
     if any(placed.part.type == HANDLER for placed in gathered.parts):
         # What a part handler does at each boot only it knows.
@@ -87,22 +87,3 @@ def _without_secrets(meta_data: Mapping[str, Any]) -> Mapping[str, Any]:
     if "sensitive_keys" not in meta_data:
         del clean["sensitive_keys"]
     return clean
-
-
-def is_this_machine(host: Host, instance_id: str) -> bool:
-    """Say whether the firmware has *instance_id* as the machine's UUID, in either byte order."""
-    uuid = dmi(host, "product_uuid").lower()
-    wanted = instance_id.lower()
-    return bool(uuid) and wanted in (uuid, _swapped(uuid))
-
-
-def _swapped(uuid: str) -> str:
-    """Return *uuid* with its first three numbers in the byte order of old firmware."""
-    pieces = uuid.split("-")
-    if [len(piece) for piece in pieces] != [8, 4, 4, 4, 12]:
-        return uuid
-    return "-".join([*map(_turned, pieces[:3]), *pieces[3:]])
-
-
-def _turned(number: str) -> str:
-    return "".join(number[at : at + 2] for at in range(len(number) - 2, -1, -2))

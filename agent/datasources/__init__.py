@@ -29,6 +29,10 @@ class Search(NamedTuple):
     """Asked in turn, in place of the usual address of each service."""
     seed: str | None = None
     """The directory or URL of a NoCloud seed."""
+    further: Sequence[str] = ()
+    """Addresses at which OpenStack is asked besides."""
+    first: float | None = None
+    """Seconds to the first answer of any service, when that is less than for a document."""
 
 
 def check(names: Sequence[str], said_by: str) -> None:

@@ -86,6 +86,24 @@ def dmi(host: Host, name: str) -> str:
     return _text(host, f"{DMI}/{name}")
 
 
+def has_uuid(host: Host, instance_id: str) -> bool:
+    """Say whether the firmware has *instance_id* as the machine's UUID, in either byte order."""
+    uuid = dmi(host, "product_uuid").lower()
+    return bool(uuid) and instance_id.lower() in (uuid, _swapped(uuid))
+
+
+def _swapped(uuid: str) -> str:
+    """Return *uuid* with its first three numbers in the byte order of old firmware."""
+    pieces = uuid.split("-")
+    if [len(piece) for piece in pieces] != [8, 4, 4, 4, 12]:
+        return uuid
+    return "-".join([*map(_turned, pieces[:3]), *pieces[3:]])
+
+
+def _turned(number: str) -> str:
+    return "".join(number[at : at + 2] for at in range(len(number) - 2, -1, -2))
+
+
 def _by_kernel(host: Host) -> Detected | None:
     for word in words_of_kernel(host):
         for key in KERNEL_KEYS:

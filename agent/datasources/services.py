@@ -24,7 +24,7 @@ def ask(
 
     An address that gave no answer at all to the first is not asked by the next name.
     """
-    until = time.monotonic() + search.patience.deadline
+    until = time.monotonic() + (search.first or search.patience.deadline)
     mute: set[str] = set()
     ahead = [(source, url) for source in map(_made, names) for url in _urls(source, search)]
     while ahead:
@@ -51,4 +51,6 @@ def _made(name: str) -> OpenStack | Ec2:
 def _urls(source: OpenStack | Ec2, search: Search) -> list[str]:
     """Return the addresses of *source*, those first to which the kernel has a route."""
     urls = search.urls or source.urls
+    if source.name == "openstack":
+        urls = (*urls, *search.further)
     return sorted(urls, key=lambda url: not has_route(url)) if len(urls) > 1 else list(urls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import stat
+import time
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from agent.status import Status, troubles
 
 from ..conftest import Serve
 from ..guests.directory import DirectoryGuest
-from .loopback import replies, serving, status
+from .loopback import ok, replies, request, serving, status
 from .test_openstack import ID, INSTANCE
 from .test_parts import message
 
@@ -254,28 +255,98 @@ def test_a_machine_without_a_datasource_says_so_and_asks_nobody(
     assert not guest_root.exists("/var/lib/linklocal")
 
 
-@pytest.mark.parametrize(
-    ("answers", "words"),
-    [
-        ([status(404)] * 99, "no metadata service found; tried openstack"),
-        ([status(500)] * 99, "status 500; gave up after"),
-        ([status(301, "Location: http://10.0.0.1/")] * 99, "which is not followed"),
-        ([b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}"] * 99, "gave up after"),
-    ],
-)
+def silent(connection: socket.socket, number: int) -> None:
+    request(connection)
+    connection.recv(1)
+
+
+def slow(connection: socket.socket, number: int) -> None:
+    request(connection)
+    for byte in ok(b"{}"):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def half(connection: socket.socket, number: int) -> None:
+    request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}")
+
+
+GAVE_UP = "; gave up after "
+MISBEHAVIOUR = {
+    "silent": (silent, "no answer in time" + GAVE_UP),
+    "slow": (slow, "answer in time" + GAVE_UP),
+    "half-closed": (half, "closed before the answer was whole" + GAVE_UP),
+    "nothing there": (replies(*[status(404)] * 99), "no metadata service found; tried openstack"),
+    "broken": (replies(*[status(500)] * 99), "status 500" + GAVE_UP),
+    "busy": (replies(*[status(503, "Retry-After: 9")] * 99), "status 503" + GAVE_UP),
+    "redirecting": (replies(status(301, "Location: http://10.0.0.1/")), "which is not followed"),
+    "a web server": (replies(ok(b"<html>It works!</html>")), "is not a metadata service"),
+    "no HTTP": (replies(b"SSH-2.0-OpenSSH_9.2\r\n"), "not an HTTP answer"),
+    "no JSON": (replies(ok(b"OK")), "meta_data.json: not JSON"),
+}
+
+
+@pytest.mark.parametrize("what", MISBEHAVIOUR)
 def test_a_service_that_is_no_use_fails_the_boot_in_bounded_time(
-    guest_root: DirectoryGuest, answers: list[bytes], words: str
+    guest_root: DirectoryGuest, what: str
 ) -> None:
+    answer, words = MISBEHAVIOUR[what]
     settings = b"timeout: 0.1\ndeadline: 0.3\nretry_pause: 0.01\n"
     guest_root.write("/etc/linklocal/agent.yaml", settings)
-    with serving(replies(*answers)) as url:
+    with serving(answer) as url:
         start(guest_root, Wishes(metadata_url=url, datasource="openstack"))
 
     record = told(guest_root)
     assert record["status"] == "failed"
     assert words in record["detail"]
     assert [row["status"] for row in record["stages"]] == ["done", "failed"]
-    assert record["stages"][1]["seconds"] < 2
+    assert record["finished"] - record["started"] < 10
+
+
+def test_a_service_that_is_mute_is_not_asked_by_every_name(guest_root: DirectoryGuest) -> None:
+    asked: list[int] = []
+
+    def mute(connection: socket.socket, number: int) -> None:
+        asked.append(number)
+        silent(connection, number)
+
+    with serving(mute) as url:
+        settings = f"datasource: [openstack, ec2]\nmetadata_urls: ['{url}']\n"
+        waits = "timeout: 0.3\ndeadline: 0.3\nretry_pause: 1\n"
+        guest_root.write("/etc/linklocal/agent.yaml", (settings + waits).encode())
+
+        start(guest_root, NOTHING)
+
+    words = "no metadata service found; tried openstack, ec2; GET "
+    assert told(guest_root)["detail"].startswith(words)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("product", "uuid", "warned"),
+    [
+        ("OpenStack Nova", ID, False),
+        ("OpenStack Nova", OTHER_ID, True),
+        ("OpenStack Nova", "", False),
+        # Its own number is of the hardware.
+        ("PowerEdge R640", OTHER_ID, False),
+    ],
+)
+def test_a_service_that_answers_for_another_instance_is_a_warning(
+    serve: Serve, guest_root: DirectoryGuest, product: str, uuid: str, warned: bool
+) -> None:
+    url = serve({**INSTANCE, "vendor_data": {}, "user_data": MOTD}).guest_url
+    guest_root.write("/sys/class/dmi/id/product_name", product.encode())
+    guest_root.write("/sys/class/dmi/id/product_uuid", uuid.encode())
+
+    start(guest_root, Wishes(metadata_url=url, datasource="openstack"))
+
+    record = told(guest_root)
+    assert record["degraded"] is warned
+    if warned:
+        detail = f"the service answered for {ID}, the firmware says {OTHER_ID}"
+        assert [entry["detail"] for entry in record["entries"]] == [detail]
 
 
 def test_the_second_address_is_asked_when_the_first_is_silent(
