@@ -115,8 +115,11 @@ def test_nobody_there_is_said_in_bounded_time_and_all_is_as_it_was(
 
 
 DMI = f"""
+mount --rbind /sys /mnt
 mount -t tmpfs sys /sys
-mkdir -p /sys/class/dmi/id
+mkdir -p /sys/class/dmi/id /sys/class/net /sys/devices
+mount --bind /mnt/class/net /sys/class/net
+mount --bind /mnt/devices /sys/devices
 echo OpenStack Nova >/sys/class/dmi/id/product_name
 echo {ID.upper()} >/sys/class/dmi/id/product_uuid
 """
