@@ -21,7 +21,13 @@ STAGES = {
     "config": "modules-config",
     "final": "modules-final",
 }
-NAMES = {"openstack": "DataSourceOpenStack", "ec2": "DataSourceEc2", "none": "DataSourceNone"}
+NAMES = {
+    "openstack": "DataSourceOpenStack",
+    "ec2": "DataSourceEc2",
+    "configdrive": "DataSourceConfigDrive",
+    "nocloud": "DataSourceNoCloud",
+    "none": "DataSourceNone",
+}
 
 
 def write(host: Host, record: Mapping[str, Any]) -> None:
@@ -92,6 +98,9 @@ def _errors(record: Mapping[str, Any], stage: str | None = None) -> list[str]:
     for row in record["stages"]:
         if row["status"] == "failed" and stage in (None, row["name"]):
             found.append(record["detail"] or "failed")
+    # Nothing of the user data could be used: no stage and no module says that.
+    if record["status"] == "failed" and not found and stage in (None, "network"):
+        found.append(record["detail"])
     return found
 
 

@@ -285,6 +285,9 @@ class Files:
             made = 0 if there is not None else os.O_CREAT | os.O_EXCL
             handle = os.open(name, flags | made, 0o600, dir_fd=parent)
             try:
+                # The name may have become another file meanwhile.
+                if not stat.S_ISREG((now := os.fstat(handle)).st_mode):
+                    raise _irregular(now)
                 if made:
                     self.chown(handle, owner)
                     os.fchmod(handle, mode)

@@ -271,10 +271,12 @@ class Host:
         """Return why the file *path* is not to be run for root, None when it may be."""
         with _refusal(f"look at {path}"):
             status = self._files.stat(path, follow=True)
-        if status is None or not stat.S_ISREG(status.st_mode):
+            above = self._files.stat(path.rpartition("/")[0], follow=True)
+        if status is None or above is None or not stat.S_ISREG(status.st_mode):
             return "expected a file"
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-            return "expected a file of root's that nobody else may write"
+        for each, what in ((above, "its directory: expected one"), (status, "expected a file")):
+            if each.st_uid not in (0, os.geteuid()) or each.st_mode & 0o022:
+                return f"{what} of root's that nobody else may write"
         return None if status.st_mode & 0o111 else "is not executable"
 
     def console(self, text: Content | str) -> None:

@@ -78,7 +78,7 @@ def handle(
     settled = _settled(parts, lines, "" if finished else failure)
     what = f"{place.origin} part handlers".strip()
     if past is None:
-        marks.ended(Frequency.INSTANCE, place.name, _troubles(parts, settled))
+        marks.ended(Frequency.INSTANCE, place.name, _troubles(settled))
         return settled
     if not past.ended:
         report.failed(what, INTERRUPTED)
@@ -86,13 +86,9 @@ def handle(
     return _with_past(settled, past, called)
 
 
-def _troubles(parts: Sequence[Part], settled: Sequence[Part]) -> list[Entry]:
-    """Return what the handlers made of *parts* that was not as asked."""
-    return [
-        Entry(part.name, part.result, part.detail)
-        for before, part in zip(parts, settled)
-        if part != before and part.result in BAD
-    ]
+def _troubles(settled: Sequence[Part]) -> list[Entry]:
+    """Return what was not done as asked; what is for a handler that failed is nobody's then."""
+    return [Entry(part.name, part.result, part.detail) for part in settled if part.result in BAD]
 
 
 def _with_past(parts: Sequence[Part], past: Past, called: Collection[str]) -> tuple[Part, ...]:

@@ -25,6 +25,9 @@ SHELL = "/bin/sh"
 LONGEST_COMMAND = 50
 """Most entries that may form one command together, as an `if` in one and its `fi` in another do."""
 
+MOST_TRIES = 1000
+"""How often the shell is asked about entries that do not parse all together."""
+
 # Descriptor 9 takes the results. It is closed within each entry, so that no child of an entry has
 # it and an entry may use the number itself; shells put the saved one out of reach. `$?` of one
 # entry is still there in the next. The uptime is read by the shell, without a process.
@@ -105,7 +108,7 @@ def run_script(
             if sink is not None:
                 sink.close()
     except HostError as error:
-        seconds = time.monotonic() - began
+        seconds = round(time.monotonic() - began, 3)
         report.add(place, "failed", _reason(host, content, error), seconds=seconds, output=output)
         return -1
     seconds = time.monotonic() - began
@@ -202,9 +205,16 @@ def _commands(
             alone.append(Command(number, number, text))
     if host.records or _parses(host, alone):
         return tuple(alone)
-    found = []
+    found: list[Command] = []
+    tries = 0
     while alone:
         for count in range(1, min(len(alone), LONGEST_COMMAND) + 1):
+            tries += 1
+            if tries > MOST_TRIES:
+                words = "left out: too much before it is no command to /bin/sh"
+                for command in alone:
+                    report.refused(f"{place}[{command.number}]", words)
+                return tuple(found)
             together = alone[:count]
             text = "\n".join(command.text for command in together)
             command = Command(alone[0].number, together[-1].number, text)

@@ -5,6 +5,7 @@ Imported only where there is one: jinja2 is as large as the rest of a boot.
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from .parts import LIMIT, Refused
 MISSING = "CI_MISSING_JINJA_VAR/"
 """Stands, with the name, in the place of a variable that is not there; scripts look for it."""
 SECONDS = 10.0
+MEMORY = 256 * 1024 * 1024
+"""Bytes of address space that may be taken beyond what the agent has."""
 LONGEST = 256 * 1024
 """Bytes of a template: to compile one takes a hundred times what it takes to read it."""
 
@@ -56,7 +59,7 @@ def render(
     missing: dict[str, None] = {}
     size, pieces = 0, []
     try:
-        with _deadline(seconds):
+        with _deadline(seconds), _memory():
             template = _compiled(content, missing)
             for piece in template.generate(_plain(values)):
                 size += len(piece.encode("utf-8", "replace"))
@@ -74,7 +77,7 @@ def render(
 
 def check(content: bytes) -> None:
     """Raise Refused when *content* is no template; its names are anybody's."""
-    with _deadline(SECONDS):
+    with _deadline(SECONDS), _memory():
         _compiled(content, {})
 
 
@@ -117,6 +120,26 @@ def _deadline(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Refuse what needs more than MEMORY: a text that doubles itself takes all there is in 10 s."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):
+        yield
+        return
+    most = now + MEMORY
+    if soft != resource.RLIM_INFINITY:
+        most = min(most, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _undefined(missing: dict[str, None]) -> type[jinja2.Undefined]:

@@ -172,6 +172,19 @@ def test_the_marks_of_cloud_init_are_there_when_asked_for(
     assert guest.readlink("/var/lib/cloud/instance") == f"instances/{ID}"
 
 
+def test_a_boot_that_failed_is_an_error_in_the_marks(guest_root: DirectoryGuest) -> None:
+    guest_root.write("/etc/linklocal/agent.yaml", COMPAT)
+
+    assert run(guest_root, "no user data of any type").returncode == 1
+
+    for path, place in (("result", ()), ("status", ("init",))):
+        found = json.loads(guest_root.read(f"/run/cloud-init/{path}.json"))["v1"]
+        for name in place:
+            found = found[name]
+        assert "no known type" in found["errors"][0]
+    assert cloud_init(guest_root, "status").returncode == 1
+
+
 def test_without_the_switch_there_are_none(guest_root: DirectoryGuest) -> None:
     run(guest_root, MOTD)
 

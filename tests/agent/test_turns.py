@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,48 @@ def test_a_part_handler_and_what_becomes_of_its_parts(
     (output,) = directory.glob("*.output")
     assert output.stat().st_mode & 0o777 == 0o600
     assert not list(directory.glob("*.results"))
+
+
+class FirstBoot(NoMarks):
+    """Remembers what ended, as the next boot finds it."""
+
+    def __init__(self) -> None:
+        self.past: Past | None = None
+
+    def claim(self, frequency: Frequency, name: str) -> Past | None:
+        return self.past
+
+    def ended(self, frequency: Frequency, name: str, entries: Sequence[Entry] = ()) -> None:
+        self.past = Past(True, tuple(entry for entry in entries if entry.result != "done"))
+
+
+@pytest.mark.parametrize(
+    ("body", "first", "then"),
+    [
+        (f"{DEF} assert t != '__begin__'", "failed refused", "failed refused"),
+        (f"{DEF} assert n != 'hello'", "done failed", "done failed"),
+        (f"import os\nfrequency = 'always'\n{DEF}\n if n == 'hello': os.rmdir('{{0}}')",
+         "done done", "done failed"),
+        (f"import os\nfrequency = 'always'\n{DEF}\n if n == 'hello': os.mkdir('{{0}}/x')",
+         "done failed", "done done"),
+    ],
+)  # fmt: skip
+def test_what_handlers_could_not_do_at_the_first_boot_is_told_at_the_next(
+    directory: Path, tmp_path: Path, body: str, first: str, then: str
+) -> None:
+    marks, place = FirstBoot(), tmp_path / "place"
+    if "rmdir" in body:
+        place.mkdir()
+    results = []
+    for _ in range(2):
+        parts = handled(directory, handler(body.format(place)), HELLO, marks=marks)
+        results.append(f"{parts['handler'].result} {parts['hello'].result}")
+        if "mkdir" in body:
+            place.mkdir(exist_ok=True)
+
+    assert results == [first, then]
+    if "frequency" not in body:
+        assert any(part.detail.startswith("earlier: ") for part in parts.values())
 
 
 def test_a_later_handler_of_a_type_stands_in_for_an_earlier(directory: Path) -> None:
