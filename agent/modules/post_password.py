@@ -67,17 +67,20 @@ def apply(section: PostPassword, context: Context) -> None:
     if not host.records and host.fetch(wanted.url).strip():
         context.report.notice("post_password", "one was posted before; the password stays")
         return
-    password = made_up()
+    password, before = made_up(), host.shadow_field(wanted.user)
     host.set_password(wanted.user, password)
     try:
         host.fetch(wanted.url, data=enciphered(password, *key))
     except HostError as error:
-        if "status 409" in str(error):
-            raise HostError(
-                "post_password: another was posted meanwhile; `linklocal delete-password` makes "
-                "room, and the next boot posts again"
-            ) from None
-        raise
+        if "status 409" not in str(error):
+            raise
+        # Nobody will ever know the new one, and whoever posted may have set the other.
+        if before:
+            host.set_password_hash(wanted.user, before)
+        raise HostError(
+            "post_password: another was posted meanwhile; the password is what it was; `linklocal"
+            " delete-password` makes room, and the next boot posts again"
+        ) from None
 
 
 def rsa_key(lines: tuple[str, ...]) -> Optional[tuple[int, int]]:
