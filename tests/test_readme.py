@@ -15,7 +15,13 @@ from .guests.cloud import python_binds
 from .guests.light import LightGuest, host_layers
 
 CHECKOUT = Path(__file__).parent.parent
-TOURS = ("README.md", "docs/control-plane.md", "docs/datasources.md", "docs/events-and-faults.md")
+TOURS = (
+    "README.md",
+    "docs/control-plane.md",
+    "docs/datasources.md",
+    "docs/events-and-faults.md",
+    "docs/password-reset.md",
+)
 PAGES = sorted(
     str(page.relative_to(CHECKOUT))
     for page in (CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"))

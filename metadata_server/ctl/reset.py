@@ -172,7 +172,7 @@ def reset_password(options: Namespace) -> int:
     if asked["enrolment"] == "never" and asked["scheme"] != "legacy":
         aside(
             f"instance {options.id} has never enrolled a reset daemon: the reset waits for its "
-            "first boot with one"
+            "first boot with one; `linklocal-resetd set --root DIR` sets one in its image or disk"
         )
     if asked["scheme"] == "legacy":
         aside(
