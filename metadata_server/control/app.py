@@ -35,6 +35,7 @@ from .openapi import with_document
 from .problem import http_text
 from .replays import Replays
 from .routes import Answer, Call, routes
+from .scheduled_events import ScheduledEvents
 from .servers import Servers
 from .shapes import shape_of
 from .signature import AccessKeys
@@ -99,6 +100,7 @@ def make_control_app(
     )
     app.add_routes(routes(with_document(calls)))
     app.add_routes([*Nova(servers).routes(), *Huawei(servers).routes()])
+    app.add_routes(ScheduledEvents(servers, day).routes())
     app.on_shutdown.append(native.drain)
     return app
 

@@ -40,14 +40,6 @@ class Huawei:
         for prefix in PREFIXES:
             for base in (prefix, prefix + "/{project}"):
                 found += self._routes(base)
-        for base in ("/v3", "/v3/{project}"):
-            events = base + "/instance-scheduled-events"
-            found += [
-                web.get(events, self.list_events),
-                web.get(events + "/{event}", self.no_event),
-                web.put(events + "/{event}", self.no_event),
-                web.post(events + "/{event}/actions/accept", self.no_event),
-            ]
         return found
 
     def _routes(self, base: str) -> list[web.RouteDef]:
@@ -218,13 +210,6 @@ class Huawei:
         note(end=end or "never")
         await self._servers.overlay.set(instance.id, {END: end})
         return web.Response(status=204)
-
-    async def list_events(self, _: web.Request) -> web.Response:
-        """List the scheduled events: there are none, since nothing here schedules any."""
-        return web.json_response({"events": [], "page_info": {"next_marker": None}})
-
-    async def no_event(self, request: web.Request) -> web.Response:
-        raise NotFound(f"no such scheduled event: {request.match_info['event'][:64]!r}")
 
     def _named(self, request: web.Request, body: Body) -> list[Instance]:
         """Return the instances of the body's `servers`, each once."""

@@ -41,6 +41,7 @@ class Day:
         """Work on *store*, whose schemas include SCHEMAS; `start` it on its event loop."""
         self._catalog = catalog
         self._overlay = overlay
+        self.events = events
         self.clock = clock
         self.journal = Journal(store, clock.now, journal_limit)
         self.planner = Planner(store, catalog, events, clock, self.journal)

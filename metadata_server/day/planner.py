@@ -149,6 +149,23 @@ class Planner:
                 self._journal.tell("event", instance_id, f"{kind} cancelled", facts)
         return number
 
+    async def move(self, instance_id: str, event: str, happens: float) -> None:
+        """Have a maintenance that is told begin at another time, and last as long."""
+
+        def moved(each: Maintenance) -> Maintenance:
+            if each.id != event or each.state != "active":
+                return each
+            length = None if each.not_after is None else each.not_after - each.not_before
+            after = None if length is None else happens + length
+            return replace(each, not_before=happens, not_after=after)
+
+        notices = await self._events.change(
+            instance_id,
+            lambda told: replace(told, maintenance=tuple(map(moved, told.maintenance))),
+        )
+        self._journal.tell("event", instance_id, "maintenance moved", {"to": moment(happens)})
+        self._watch(instance_id, notices)
+
     def views(self, instance_ids: Collection[str]) -> Iterator[dict[str, Any]]:
         """Yield the events of these instances: planned ones, and what is told."""
         for instance_id in instance_ids:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -320,15 +322,44 @@ def test_a_dry_run_creates_nothing(client: Any, server: Server) -> None:
     assert len(server.catalog.all()) == 3
 
 
-def test_there_are_no_scheduled_events(client: Any) -> None:
-    listed = client.list_scheduled_events(ecs.ListScheduledEventsRequest())
-    assert listed.events == []
-    accepted = ecs.AcceptScheduledEventRequest(id="e", body=ecs.ScheduledEventAcceptBody())
-    with pytest.raises(errors.ClientRequestException, match="no such scheduled event"):
-        client.accept_scheduled_event(accepted)
-    updated = ecs.UpdateScheduledEventRequest(id="e", body=ecs.ScheduledEventUpdateBody())
-    with pytest.raises(errors.ClientRequestException, match="no such scheduled event"):
-        client.update_scheduled_event(updated)
+def test_a_maintenance_is_a_scheduled_event_that_can_be_moved(client: Any, server: Server) -> None:
+    def listed(**words: Any) -> list[Any]:
+        answer = client.list_scheduled_events(ecs.ListScheduledEventsRequest(**words))
+        return list(answer.events)
+
+    def accept(event: str, time: str | None = None) -> int:
+        body = ecs.ScheduledEventAcceptBody(not_before=time)
+        request = ecs.AcceptScheduledEventRequest(id=event, body=body)
+        return int(client.accept_scheduled_event(request).status_code)
+
+    def update(event: str, time: str) -> int:
+        body = ecs.ScheduledEventUpdateBody(not_before=time)
+        request = ecs.UpdateScheduledEventRequest(id=event, body=body)
+        return int(client.update_scheduled_event(request).status_code)
+
+    assert listed() == []
+    asked = {"at": "2130-01-01T00:00:00Z", "code": "system-reboot", "deadline": "365d"}
+    call(server, "POST", "/linklocal/v1/events", {"instances": [ID, "other"], "maintenance": asked})
+
+    (event,) = listed()
+    assert (event.instance_id, event.type, event.state) == (ID, "system-reboot", "scheduled")
+    assert event.not_before == "2130-01-01T00:00:00Z"
+    assert listed(state=["completed"]) == listed(instance_id=["win-1"]) == []
+    assert len(listed(instance_id=[ID], type=["system-reboot"], limit=1)) == 1
+    assert accept(event.id) == 204
+    soon = (datetime.now(timezone.utc) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert update(event.id, soon) == 204
+    assert listed()[0].not_before == soon
+    told = json.loads(as_guest(server, "/latest/meta-data/events/maintenance/scheduled")[1])
+    assert told[0]["NotBefore"].endswith(f"{soon[11:19]} GMT")
+    for event_id, time, reason in (
+        ("e", soon, "no such scheduled event"),
+        (event.id, "2130-01-01T00:00:00Z", "expected no later than"),
+        (event.id, "2020-01-01T00:00:00Z", "expected a time that is not over"),
+        (event.id, "soon", "expected a time such as"),
+    ):
+        with pytest.raises(errors.ClientRequestException, match=reason):
+            update(event_id, time)
 
 
 def test_an_end_by_the_clock_is_set_shown_and_taken_back(client: Any) -> None:
