@@ -25,6 +25,7 @@ from .user_scripts import file_name, user_script
 from .wishes import Wishes as Wishes
 
 if TYPE_CHECKING:
+    from .gates import Gates
     from .output import Outputs
 
 
@@ -33,11 +34,16 @@ LATER = 1.0
 """Seconds after which a service that did not answer is asked once more, by the next stage."""
 
 
-def boot(host: Host, wishes: Wishes) -> Status:
-    """Make *host* what its instance data asks for, in the stages wished for; return the truth."""
+def boot(host: Host, wishes: Wishes, gates: Gates | None = None) -> Status:
+    """Make *host* what its instance data asks for, in the stages wished for; return the truth.
+
+    With *gates*, each stage waits for its own.
+    """
     status = Status(host, wishes.stages[0])
     journey = Journey(host, wishes, status)
     for stage in wishes.stages:
+        if gates:
+            gates.enter(stage)
         status.begin(stage)
         failure = guarded(partial(journey.run, stage))
         if failure:
@@ -46,6 +52,8 @@ def boot(host: Host, wishes: Wishes) -> Status:
         failed = guarded(partial(journey.tell, stage))
         if failed:
             log.error("%s", failed)
+        if gates:
+            gates.leave(stage)
         if failure:
             break
     return status

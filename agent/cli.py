@@ -63,6 +63,9 @@ def parser(*, whole: bool = True) -> Parser:
     command = commands.add_parser("run", help="go through the boot, or one stage of it")
     _way(command)
     command.add_argument("-q", "--quiet", action="store_true", help="only the result, no log")
+    command.add_argument(
+        "--gates", action="store_true", help="let the units of systemd say when a stage may begin"
+    )
     command.set_defaults(run=run)
     command = commands.add_parser("plan", help="say what run would change, and change nothing")
     _way(command)
@@ -144,8 +147,13 @@ def run(options: argparse.Namespace) -> int:
     # What the agent makes and gives no other mode is its own; programs get the usual one.
     before = os.umask(0o077)
     log.stderr = not options.quiet
+    gates = None
+    if options.gates:
+        from .gates import Gates
+
+        gates = Gates()
     try:
-        done = boot(host, _wishes(options))
+        done = boot(host, _wishes(options), gates)
         record = done.record
     finally:
         log.flush_to(host)

@@ -1,4 +1,4 @@
-"""The sub-commands for after a boot: query, analyze, collect-logs, clean."""
+"""The sub-commands for after a boot: query, analyze, doctor, clean, collect-logs, lockdown."""
 
 from __future__ import annotations
 
@@ -40,6 +40,17 @@ def add(commands: Any, root: Root) -> None:
     command.add_argument("--seal", action="store_true", help=help_text)
     root(command)
     command.set_defaults(run=clean)
+    command = commands.add_parser("doctor", help="whether all is well here, and what to do")
+    command.add_argument("--json", action="store_true", help="for programs")
+    root(command)
+    command.set_defaults(run=doctor)
+    command = commands.add_parser("lockdown", help="let only root reach the metadata service")
+    command.add_argument("--undo", action="store_true", help="let everybody reach it again")
+    command.add_argument("--status", action="store_true", help="say whether it is in place; 1: no")
+    command.add_argument(
+        "--allow-forwarded", action="store_true", help="containers may reach it all the same"
+    )
+    command.set_defaults(run=lockdown)
 
 
 def query(options: argparse.Namespace) -> int:
@@ -117,6 +128,45 @@ def clean(options: argparse.Namespace) -> int:
 
     for path in forget(Host(options.root), logs=options.logs, seal=options.seal):
         print(f"removed {path}" if path != "/etc/machine-id" else f"emptied {path}")
+    return DONE
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print what was looked at; 1 when something is in the way of a boot or a reset."""
+    from .doctor import findings
+    from .host import Host
+
+    found = list(findings(Host(options.root)))
+    if options.json:
+        _print_json([each._asdict() for each in found])
+    else:
+        for each in found:
+            print(f"{each.mark:8}{each.what}{': ' if each.problem else ''}{each.problem}")
+            if each.problem and each.remedy:
+                print(f"{'':8}  to do: {each.remedy}")
+    return FAILED if any(each.problem and each.fatal for each in found) else DONE
+
+
+def lockdown(options: argparse.Namespace) -> int:
+    """Put the filter in place, or take it away, or say whether it is there."""
+    from . import config
+    from . import lockdown as rule
+    from .host import Host
+    from .report import Report
+
+    host = Host()
+    if os.geteuid() != 0:
+        raise HostError("lockdown: only root may change the packet filter")
+    if options.status:
+        there = rule.in_place(host)
+        print("in place" if there else "not in place")
+        return DONE if there else FAILED
+    if options.undo:
+        print(f"undone with {rule.undo(host)}: everybody may reach the metadata service")
+        return DONE
+    urls = config.read(host, Report()).metadata_urls
+    wish = rule.wanted(urls, forwarded=not options.allow_forwarded)
+    print(f"in place with {rule.apply(host, wish)}: only root reaches {', '.join(wish.addresses)}")
     return DONE
 
 

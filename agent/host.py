@@ -94,6 +94,12 @@ class Host:
             status = self._files.stat(path, follow=follow)
         return None if status is None else _KINDS.get(stat.S_IFMT(status.st_mode), "other")
 
+    def mode(self, path: str) -> tuple[int, int] | None:
+        """Return the permissions of *path* and its owner's number; None when there is nothing."""
+        with _refusal(f"look at {path}"):
+            status = self._files.stat(path, follow=False)
+        return None if status is None else (stat.S_IMODE(status.st_mode), status.st_uid)
+
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in the directory *path*, none when it is absent."""
         with _refusal(f"list {path}"):

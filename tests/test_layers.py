@@ -70,6 +70,7 @@ MAY_CHANGE_THE_MACHINE = (
     "agent.account_tools",
     "agent.commands",
     "agent.files",
+    "agent.gates",
     "agent.handler_child",
     "agent.homes",
     "agent.locks",

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
+from .. import notify
 from ..errors import AgentError, HostError
 from ..secret import Secret
-from . import notify, protocol
+from . import protocol
 from .apply import APPLIED, apply, scheme_of
 from .channel import Channel
 from .client import Client, Reply, Unanswered, wait_for
