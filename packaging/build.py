@@ -116,8 +116,12 @@ def main() -> int:
     for name, package in described["packages"].items():
         for kind in KINDS:
             path = stage / f"{name}.{kind}.yaml"
-            path.write_text(yaml.safe_dump(recipe(described["common"], name, package, kind, stage, release)))
-            _run("nfpm", "package", "--config", path, "--packager", kind, "--target", options.output)
+            path.write_text(
+                yaml.safe_dump(recipe(described["common"], name, package, kind, stage, release))
+            )
+            _run(
+                "nfpm", "package", "--config", path, "--packager", kind, "--target", options.output
+            )
         bill = options.output / f"{name}-{release.version}.cdx.json"
         bill.write_text(bill_of_materials(name, release))
     sums = [
@@ -133,7 +137,12 @@ def main() -> int:
 
 
 def recipe(
-    common: dict[str, Any], name: str, package: dict[str, Any], kind: str, stage: Path, release: Release
+    common: dict[str, Any],
+    name: str,
+    package: dict[str, Any],
+    kind: str,
+    stage: Path,
+    release: Release,
 ) -> dict[str, Any]:
     """Return nfpm's configuration of one package of one kind."""
     made = {**copy.deepcopy(common), **copy.deepcopy(package)}
@@ -254,7 +263,9 @@ def file_manual(title: str, page: Path, release: Release) -> str:
     words = heading.lstrip("# ").rstrip(".")
     named = f"# NAME\n\n{title} - {words[0].lower()}{words[1:]}\n\n# DESCRIPTION\n"
     argv = ["go-md2man"]
-    done = subprocess.run(argv, input=head + named + rest, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        argv, input=head + named + rest, check=True, capture_output=True, text=True
+    )
     # A fixed font has one name that every man(1) knows.
     return done.stdout.replace("\\fC", "\\fB").replace("\\-", "-", 2)
 
@@ -292,7 +303,9 @@ def bill_of_materials(name: str, release: Release) -> str:
         licenses=[license_],
         bom_ref=f"{name}@{release.version}",
     )
-    bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{name}@{release.version}@{release.epoch}"))
+    bom = Bom(
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{name}@{release.version}@{release.epoch}")
+    )
     bom.metadata.timestamp = release.time
     bom.metadata.component = own
     needed = [
@@ -319,7 +332,7 @@ def settle(stage: Path, epoch: int) -> None:
 def _version() -> str:
     found = re.search(r'^VERSION = "([^"]+)"', (CHECKOUT / "agent/version.py").read_text(), re.M)
     if not found:
-        raise SystemExit("agent/version.py: expected a line VERSION = \"…\"")
+        raise SystemExit('agent/version.py: expected a line VERSION = "…"')
     return found[1]
 
 
@@ -328,7 +341,9 @@ def _epoch() -> int:
     if given:
         return int(given)
     argv = ["git", "log", "-1", "--format=%ct"]
-    return int(subprocess.run(argv, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout)
+    return int(
+        subprocess.run(argv, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    )
 
 
 def _run(program: str, *words: object) -> None:

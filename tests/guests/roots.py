@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DEBIAN11, DEBIAN12, DEBIAN13 = "debian11", "debian12", "debian13"
+MACHINE11 = "machine11"
 MACHINE12 = "machine12"
+MACHINE13 = "machine13"
 NETWORK = "network"
 """Debian 12 with systemd and every system that can configure a network."""
 SUITES = {
     DEBIAN11: "bullseye",
     DEBIAN12: "bookworm",
     DEBIAN13: "trixie",
+    MACHINE11: "bullseye",
     MACHINE12: "bookworm",
+    MACHINE13: "trixie",
     NETWORK: "bookworm",
 }
 # What a small cloud image has, without an init. Debian's cloud-init is in the same tree, so that
@@ -81,10 +85,15 @@ MACHINE_PACKAGES = (
     "iputils-ping",
     "libpam-systemd",
     "linux-image-cloud-amd64",
+    "nftables",
     "parted",
+    "python3-aiohttp",
+    "python3-passlib",
     "systemd-sysv",
     "xfsprogs",
 )
+# The packages' other releases, in nspawn guests only. iptables is what the older one has.
+OTHER_MACHINES = (*FEWER_PACKAGES, "dbus", "ifupdown", "iptables", "systemd", "systemd-sysv")
 # Which of the systems in it is to run is for a test to say.
 NETWORK_PACKAGES = (
     "adduser",
@@ -141,7 +150,13 @@ def cache() -> Path:
 
 
 def packages_of(name: str) -> tuple[str, ...]:
-    packages = {DEBIAN12: PACKAGES, MACHINE12: MACHINE_PACKAGES, NETWORK: NETWORK_PACKAGES}
+    packages = {
+        DEBIAN12: PACKAGES,
+        MACHINE11: OTHER_MACHINES,
+        MACHINE12: MACHINE_PACKAGES,
+        MACHINE13: OTHER_MACHINES,
+        NETWORK: NETWORK_PACKAGES,
+    }
     return packages.get(name, FEWER_PACKAGES)
 
 
@@ -172,6 +187,16 @@ def machine12() -> Path:
     return built(MACHINE12)
 
 
+def machine11() -> Path:
+    """Return a Debian 11 root tree with systemd."""
+    return built(MACHINE11)
+
+
+def machine13() -> Path:
+    """Return a Debian 13 root tree with systemd."""
+    return built(MACHINE13)
+
+
 def network() -> Path:
     """Return the Debian 12 root tree that network configuration is tried in."""
     return built(NETWORK)
@@ -192,7 +217,7 @@ def built(name: str) -> Path:
             shutil.rmtree(draft, ignore_errors=True)
             build(draft, SUITES[name], packages_of(name))
             customise(draft)
-            if name == MACHINE12:
+            if name in (MACHINE11, MACHINE12, MACHINE13):
                 mask_units(draft)
             draft.rename(made)
     return made

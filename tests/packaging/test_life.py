@@ -1,0 +1,167 @@
+"""The packages in guests with systemd: installed, booted, upgraded, removed, purged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ..conftest import StartNspawn
+from ..guests import roots
+from ..guests.cloud import Cloud, Service
+from ..guests.light import Nic
+from ..guests.nspawn import NspawnGuest
+
+pytestmark = [pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(300)]
+
+NIC = Nic()
+INSTANCE = {
+    "id": "7c1b2a5e-88f2-4d1e-9c7a-0a4a5f6b7c8d",
+    "name": "ecs-pack",
+    "nics": [{"mac": NIC.mac, "ipv4": NIC.address.partition("/")[0], "prefix": 24}],
+    "user_data": "#cloud-config\nssh_genkeytypes: [ed25519]\nruncmd: [echo ran >>/root/ran]\n"
+    "write_files:\n  - {path: /etc/packed, content: by the package}\n",
+}
+AGENT, SERVER = "linklocal-agent_*_all.deb", "linklocal-server_*_all.deb"
+PASSWORD = b"Packed-2468.word\n"
+UNITS = "linklocal-agent linklocal-network linklocal-config linklocal-final linklocal-resetd"
+# What a machine was asked to be outlives the agent; its own files do not.
+LEFT = "find / -xdev -path /root/packages -prune -o -name '*linklocal*' -print"
+ASKED_FOR = {"/etc/sudoers.d/90-linklocal-users", "/etc/ssh/sshd_config.d/10-linklocal.conf"}
+
+
+@pytest.fixture
+def layer(packages: Path, tmp_path: Path) -> Path:
+    """A layer with the packages in /root/packages."""
+    place = tmp_path / "layer/root/packages"
+    place.mkdir(parents=True)
+    for path in packages.glob("*.deb"):
+        shutil.copy(path, place)
+    place.parent.chmod(0o700)
+    return tmp_path / "layer"
+
+
+def install(guest: NspawnGuest, pattern: str) -> None:
+    guest.sh(f"dpkg --install --force-confold /root/packages/{pattern}")
+
+
+def booted(guest: NspawnGuest) -> str:
+    guest.reboot()
+    return guest.sh("linklocal-agent status --wait --timeout 60")
+
+
+def reset(service: Service) -> None:
+    done = service.ctl(
+        *("reset-password", str(INSTANCE["id"]), "--user", "root", "--password-stdin"),
+        *("--wait", "20"),
+        input=PASSWORD,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "release", [roots.machine11, roots.machine12, roots.machine13], ids=lambda each: each.__name__
+)
+def test_installed_booted_reset_upgraded_removed_and_purged(
+    nspawn_guest: StartNspawn, cloud: Cloud, layer: Path, release: Callable[[], Path]
+) -> None:
+    with cloud.serve([INSTANCE]) as service:
+        options = {"cloud": cloud, "nic": NIC, "layers": [layer], "product": "OpenStack Nova"}
+        guest = nspawn_guest(lower=release(), **options)
+        install(guest, AGENT)
+
+        assert "status: done" in booted(guest)
+        assert guest.read("/etc/packed") == b"by the package"
+        assert guest.sh(f"systemctl is-active {UNITS}").split() == ["active"] * 5
+        assert guest.sh("linklocal-agent doctor").count("problem") == 0
+        reset(service)
+        before = guest.sh("linklocal-resetd status --json; cat /etc/shadow")
+
+        install(guest, AGENT)
+        assert guest.sh("systemctl is-active linklocal-resetd").strip() == "active"
+        assert guest.sh("cat /etc/shadow") in before
+        assert json.loads(before.splitlines()[0])["fingerprint"] in guest.sh(
+            "linklocal-resetd status --json"
+        )
+        assert "applied" in guest.sh("linklocal-resetd history")
+        assert "status: done" in booted(guest)
+        assert guest.read("/root/ran") == b"ran\n"
+
+        guest.sh("dpkg --remove linklocal-agent")
+        kept = guest.sh(LEFT).split()
+        assert "/var/lib/linklocal" in kept
+        assert "/usr/lib/linklocal" not in kept
+        guest.sh("dpkg --purge linklocal-agent")
+        assert set(guest.sh(LEFT).split()) <= ASKED_FOR
+        guest.reboot()
+        assert guest.sh("systemctl list-units --all --no-legend 'linklocal*'").strip() == ""
+
+
+def test_a_machine_without_a_datasource_starts_nothing(
+    nspawn_guest: StartNspawn, layer: Path
+) -> None:
+    guest = nspawn_guest(layers=[layer])
+    install(guest, AGENT)
+    guest.reboot()
+
+    assert guest.sh("cat /run/linklocal/generator").startswith("off: neither")
+    states = guest.sh(f"systemctl is-active {UNITS} || :").split()
+    assert states == ["inactive"] * 5
+    assert "off: neither" in guest.sh("linklocal-agent doctor")
+
+
+def test_only_root_reaches_the_service_under_lockdown(
+    nspawn_guest: StartNspawn, cloud: Cloud, layer: Path
+) -> None:
+    ask = "curl --silent --max-time 5 http://169.254.169.254/latest/meta-data/hostname"
+    with cloud.serve([INSTANCE]) as service:
+        guest = nspawn_guest(cloud=cloud, nic=NIC, layers=[layer], product="OpenStack Nova")
+        install(guest, AGENT)
+        booted(guest)
+        as_user = f"setpriv --reuid nobody --clear-groups {ask}"
+        assert guest.sh(as_user).startswith("ecs-pack")
+
+        guest.sh("systemctl enable --now linklocal-lockdown && linklocal-agent lockdown")
+        assert guest.run(["sh", "-c", as_user]).returncode == 7
+        assert guest.sh(ask).startswith("ecs-pack")
+        reset(service)
+        booted(guest)
+        assert guest.run(["sh", "-c", as_user]).returncode == 7
+        assert "in place" in guest.sh("linklocal-agent lockdown --status")
+
+        guest.sh("dpkg --remove linklocal-agent")
+        assert guest.sh(as_user).startswith("ecs-pack")
+        assert guest.sh("nft list ruleset").strip() == ""
+
+
+def test_the_server_serves_as_its_own_user_and_by_socket(
+    nspawn_guest: StartNspawn, layer: Path
+) -> None:
+    guest = nspawn_guest(layers=[layer])
+    install(guest, SERVER)
+    assert guest.sh("systemctl is-enabled linklocal-server || :").strip() == "disabled"
+    guest.write("/etc/linklocal/instances.d/one.yaml", b"id: one\nidentify: {default: true}\n")
+
+    guest.sh("systemctl start linklocal-server")
+    owner = guest.sh("ps -o user= -C python3,linklocal-server").split()
+    assert "linklocal" in owner
+    ask = "curl --silent http://127.0.0.1:8254/latest/meta-data/instance-id"
+    assert guest.sh(ask).startswith("i-")
+    assert "one" in guest.sh("linklocal instance list")
+    modes = guest.sh("stat -c '%a %U:%G' /var/lib/linklocal/server /etc/linklocal/control-tokens")
+    assert modes.splitlines() == ["700 linklocal:linklocal", "640 root:linklocal"]
+    exposure = guest.sh("systemd-analyze security --no-pager linklocal-server | tail -1")
+    assert float(exposure.split(":")[1].split()[0]) <= 2.0
+
+    guest.sh("systemctl stop linklocal-server && ip address add 169.254.169.254/32 dev lo")
+    guest.sh("sed -i 's/^listen:.*/listen: [\"169.254.169.254:80\"]/' /etc/linklocal/server.yaml")
+    guest.sh("systemctl start linklocal-server.socket")
+    at_socket = ask.replace("127.0.0.1:8254", "169.254.169.254")
+    assert guest.sh(at_socket).startswith("i-")
+
+    guest.sh("dpkg --purge linklocal-server")
+    assert guest.sh(LEFT).strip() == ""
+    assert guest.run(["getent", "passwd", "linklocal"]).returncode == 2
