@@ -76,7 +76,8 @@ def findings(host: Host) -> Iterator[Finding]:
     else:
         yield Finding(f"datasource {name}, by {reason}")
     yield _boot(host)
-    if host.live:
+    # Without a datasource there is no daemon, nor a need for one.
+    if host.live and name:
         yield from _resets(host)
 
 
