@@ -7,13 +7,14 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # With CI=true nothing may be skipped, and the slow tier is run too.
 export CI
 
-.PHONY: help demo test lint roots bench
+.PHONY: help demo test lint roots bench packages
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   boot real guests from our own metadata server, reset a password, show what happened"
 	@echo "make test   lint, types and every fast test; with CI=true the slow ones too"
 	@echo "make lint   what a commit must pass"
+	@echo "make packages  .deb and .rpm of agent, server and drop-in into dist/packages"
 	@echo "make bench  requests a second, and a boot against cloud-init's"
 
 demo: $(DEMO_VENV)/.made
@@ -30,6 +31,10 @@ roots: $(VENV)/.made
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
 		$(VENV)/bin/python -m tests.guests.roots debian12 machine12 network; fi
 
+# SIGN=KEY signs the sums with that secret key of gpg.
+packages: $(VENV)/.made
+	$(VENV)/bin/python packaging/build.py $(if $(SIGN),--sign $(SIGN))
+
 bench: $(VENV)/.made roots
 	$(VENV)/bin/python -m tests.benchmarks
 
@@ -39,7 +44,7 @@ NEEDS = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(PYT
 .venv/.made: pyproject.toml
 	@$(NEEDS)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,speed]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,speed,packages]'
 	@touch $@
 
 .demo-venv/.made: pyproject.toml

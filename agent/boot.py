@@ -222,6 +222,7 @@ class Journey:
         self._status.record["instance_id"] = instance.instance_id
         if self._state.enter(instance.instance_id):
             log.info("first boot of this instance")
+            self._adopt(instance.instance_id)
         if not again:
             turn = networking.Turn(self._host, self._config, self._base, guarded)
             turn.take(instance, self._state, self._status, stage)
@@ -254,6 +255,16 @@ class Journey:
         instance = kept.instance
         self._meet(instance, stage, again=stage is not Stage.NETWORK and bool(kept.parts))
         self._take(instance, stage, kept.parts)
+
+    def _adopt(self, instance_id: str) -> None:
+        """Leave alone what cloud-init has done for this instance, where we stand in for it."""
+        if not self._config.cloud_init_compat:
+            return
+        from .cloud_init_marks import set_up
+
+        if set_up(self._host, instance_id):
+            log.info("cloud-init has set up this instance: nothing of it is done again")
+            self._state.adopt()
 
     # --- what it is asked to be
 

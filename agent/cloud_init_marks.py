@@ -51,6 +51,18 @@ def write(host: Host, record: Mapping[str, Any]) -> None:
         host.link(f"{LIB}/instance", f"instances/{name}")
 
 
+def set_up(host: Host, instance_id: str) -> bool:
+    """Say whether cloud-init itself, not we, has gone through a boot of this instance."""
+    kept = host.read(f"{LIB}/data/instance-id") or b""
+    ran = f"{LIB}/instances/{instance_id}/sem"
+    return (
+        kept.decode("utf-8", "replace").strip() == instance_id
+        and directory_name(instance_id) == instance_id
+        and host.kind(ran) == "directory"
+        and bool(host.names(ran))
+    )
+
+
 def begin(host: Host) -> None:
     """Take away what an earlier boot left: its result is not this one's."""
     host.remove(f"{RUN}/result.json")

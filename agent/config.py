@@ -9,6 +9,8 @@ from .host import Host
 from .report import Report
 
 PATH = "/etc/linklocal/agent.yaml"
+PACKAGED = "/usr/lib/linklocal/agent.yaml"
+"""What a package sets; each key of PATH lies over it."""
 DROP_INS = "/etc/linklocal/cloud-config.d"
 CMDLINE = "/proc/cmdline"
 CC = "cc:"
@@ -82,14 +84,19 @@ def read(host: Host, report: Report) -> AgentConfig:
 
     Raises ConfigError when the file is not YAML at all: nothing of it can be trusted then.
     """
-    content = host.read(PATH)
-    if content is None:
-        return AgentConfig()
-    from .user_data.document import parse_mapping
+    raw: dict[str, Any] = {}
+    for path in (PACKAGED, PATH):
+        content = host.read(path)
+        if content is None:
+            continue
+        from .user_data.document import parse_mapping
 
-    raw, odd = parse_mapping(content, PATH)
-    for words in odd:
-        report.warning(PATH, words)
+        said, odd = parse_mapping(content, path)
+        raw.update(said)
+        for words in odd:
+            report.warning(path, words)
+    if not raw:
+        return AgentConfig()
     config: AgentConfig = schema.load(AgentConfig, raw, report, PATH)
     return config
 

@@ -25,6 +25,8 @@ HANDOVER = f"{RUN}/agent/instance.json"
 LARGEST = 512 * 1024 * 1024
 """Bytes of what is handed over, or told by a part handler: user data several times over."""
 ENDED = "ended"
+ADOPTED = "adopted"
+"""Its name in the directory of an instance that another agent has set up."""
 MOST_TROUBLES = 50
 """What is kept of one thing, for later boots; the first."""
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{12}")
@@ -38,6 +40,7 @@ class State:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._instance = ""
+        self._adopted = False
 
     @property
     def scripts(self) -> str:
@@ -60,12 +63,20 @@ class State:
         content = instance_id.encode() + b"\n"
         if before != content:
             self._host.write(f"{STATE}/instance-id", content, mode=0o600)
+        self._adopted = self._host.kind(f"{self._instance}/{ADOPTED}") is not None
         return before != content
+
+    def adopt(self) -> None:
+        """Take all that is once for this instance for done: another agent did it."""
+        self._host.write(f"{self._instance}/{ADOPTED}", b"", mode=0o600)
+        self._adopted = True
 
     def past(self, frequency: Frequency, name: str) -> Past | None:
         """Return what is known of *name*; None when it has no mark, so that it is to run."""
         path = self._mark(frequency, name)
         content = self._host.read(path) if path else None
+        if content is None and path and self._adopted:
+            content = ENDED.encode()
         return None if content is None else _past(content)
 
     def claim(self, frequency: Frequency, name: str) -> Past | None:

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import uuid
 from datetime import datetime, timezone
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -257,7 +256,7 @@ def manual(command: Command, release: Release) -> str:
 def file_manual(title: str, page: Path, release: Release) -> str:
     """Return the manual page about a file, made of the project's *page* about it."""
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", page.read_text())
-    heading, _, rest = text.partition("\n")
+    heading, _, rest = re.sub(r"\A(<!--.*?-->\s*)+", "", text, flags=re.DOTALL).partition("\n")
     day = release.time.date().isoformat()
     head = f'% "{title}" "5" "{day}" "linklocal {release.version}" "Linklocal"\n'
     words = heading.lstrip("# ").rstrip(".")
@@ -289,7 +288,7 @@ def changelog(release: Release) -> str:
 
 
 def bill_of_materials(name: str, release: Release) -> str:
-    """Return the SBOM of a package as CycloneDX JSON: itself, and what it needs and does not bring."""
+    """Return the SBOM of a package as CycloneDX JSON: itself, and what it needs besides."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.model.license import DisjunctiveLicense

@@ -1,0 +1,57 @@
+"""A machine that cloud-init has set up, and linklocal-agent takes over: nothing is done again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..guests.cloud import CHECKOUT
+
+USER_DATA = "#cloud-config\nwrite_files:\n  - {path: /made, content: again}\n"
+
+
+def boot(root: Path, user_data: str = USER_DATA) -> str:
+    argv = [sys.executable, "-m", "agent", "run", "--quiet", "--root", str(root)]
+    argv += ["--user-data", "-", "--instance-id", "i-1"]
+    done = subprocess.run(argv, cwd=CHECKOUT, input=user_data, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root whose instance i-1 cloud-init has gone through, and the drop-in package on it."""
+    for place in ("usr/lib/linklocal", "var/lib/cloud/data", "var/lib/cloud/instances/i-1/sem"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "usr/lib/linklocal/agent.yaml").write_text("cloud_init_compat: true\n")
+    (tmp_path / "var/lib/cloud/data/instance-id").write_text("i-1\n")
+    (tmp_path / "var/lib/cloud/instances/i-1/sem/config_runcmd").touch()
+    return tmp_path
+
+
+def test_its_user_data_is_not_run_again(root: Path) -> None:
+    assert boot(root).startswith("done")
+    assert boot(root).startswith("done")
+
+    assert not (root / "made").exists()
+    assert (root / "run/cloud-init/result.json").exists()
+
+
+def test_another_instance_is_set_up(root: Path) -> None:
+    (root / "var/lib/cloud/data/instance-id").write_text("i-0\n")
+
+    assert boot(root).startswith("done")
+
+    assert (root / "made").read_text() == "again"
+
+
+def test_what_the_operator_says_lies_over_what_the_package_says(root: Path) -> None:
+    (root / "etc/linklocal").mkdir(parents=True)
+    (root / "etc/linklocal/agent.yaml").write_text("cloud_init_compat: false\n")
+
+    assert boot(root).startswith("done")
+
+    assert (root / "made").read_text() == "again"
+    assert not (root / "run/cloud-init").exists()
