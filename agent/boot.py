@@ -295,6 +295,7 @@ class Journey:
             from .output import Outputs
 
             self._outputs = Outputs(self._host, gathered.config, report)
+            self._outputs.report = self._status.report
         self._context = Context(
             host=self._host,
             instance=instance,

@@ -20,6 +20,7 @@ EXPECTED = "expected such as '>> /var/log/output.log' or '| tee -a /var/log/outp
 LONGEST = 16 * 1024 * 1024
 """Bytes of one output that are given to a command, the last."""
 TIMEOUT = 30.0
+CONSOLE = "/dev/console"
 _TEE = re.compile(r"tee\s+(-a\s+)?(/[\w./@+-]+)")
 
 
@@ -34,46 +35,43 @@ class Sink:
         self._stage = stage
         self._target = target
         self._kept = bytearray()
-        self._failed = False
 
     def take(self, piece: bytes) -> None:
         """Show *piece*, the next of it."""
         target = self._target
         tee = _TEE.fullmatch(target[1:].strip()) if target.startswith("|") else None
-        if self._failed:
+        if tee is not None:
+            self._add(CONSOLE, piece, append=True)
+            self._add(tee[2], piece, append=bool(tee[1]))
+        elif target.startswith("|"):
+            self._kept += piece
+            del self._kept[:-LONGEST]
+        else:
+            self._add(target.lstrip(">").strip(), piece, append=target.startswith(">>"))
+
+    def _add(self, path: str, piece: bytes, *, append: bool) -> None:
+        if path in self._outputs.failed:
             return
         try:
-            if tee is not None:
-                self._outputs.write(self._stage, tee[2], piece, append=bool(tee[1]))
-                self._outputs.host.console(piece)
-            elif target.startswith("|"):
-                self._kept += piece
-                del self._kept[:-LONGEST]
-            else:
-                path = target.lstrip(">").strip()
-                self._outputs.write(self._stage, path, piece, append=target.startswith(">>"))
+            self._outputs.write(self._stage, path, piece, append=append)
         except HostError as error:
-            self._fail(str(error))
+            # Said once: what scripts do is worth more than where it is shown.
+            self._outputs.failed.add(path)
+            self._outputs.report.failed("output", str(error))
 
     def close(self) -> None:
         """Know that this was all."""
         if not self._kept:
             return
         argv = ["/bin/sh", "-c", self._target[1:].strip()]
+        report, kept = self._outputs.report, bytes(self._kept)
         try:
-            done = self._outputs.host.run(
-                argv, stdin=bytes(self._kept), timeout=TIMEOUT, what="output"
-            )
+            done = self._outputs.host.run(argv, stdin=kept, timeout=TIMEOUT, what="output")
         except HostError as error:
-            self._fail(str(error))
+            report.failed("output", str(error))
             return
         if done.status:
-            self._fail(f"its command ended with status {done.status}")
-
-    def _fail(self, why: str) -> None:
-        """Say it once, and take no more: what scripts do is worth more than where it is shown."""
-        self._failed = True
-        self._outputs.report.failed("output", why)
+            report.failed("output", f"its command ended with status {done.status}")
 
 
 class Outputs:
@@ -84,6 +82,8 @@ class Outputs:
         self.report = report
         self._targets: dict[Stage, str] = {}
         self._begun: set[tuple[Stage, str]] = set()
+        self.failed: set[str] = set()
+        """Where nothing more is shown in this boot."""
         said = config.get("output")
         if said is None:
             return
@@ -107,7 +107,7 @@ class Outputs:
 
     def write(self, stage: Stage, path: str, content: bytes, *, append: bool) -> None:
         """Add *content* to *path*; without *append* the stage begins it anew."""
-        if path == "/dev/console":
+        if path == CONSOLE:
             self.host.console(content)
             return
         owner = "root:root" if self.host.group("adm") is None else "root:adm"

@@ -14,6 +14,7 @@ from agent.cli import main
 from agent.host import Host
 from agent.instance_data import redacted
 from agent.modules.base import Frequency, Marks, NoMarks, Past, Stage
+from agent.output import Outputs
 from agent.part_handlers import Place, handle
 from agent.plan import Plan
 from agent.report import Entry, Report
@@ -330,6 +331,20 @@ def test_output_that_cannot_be_understood_is_refused(
     assert [(entry["place"], entry["result"]) for entry in told(guest_root)["entries"]] == [
         (place, "refused")
     ]
+
+
+def test_where_output_cannot_be_shown_is_said_once(tmp_path: Path) -> None:
+    report = Report()
+    config = {"output": {"all": f"| tee -a {tmp_path}"}}
+    outputs = Outputs(Host(), config, report)
+    for _ in range(3):
+        sink = outputs.sink(Stage.FINAL)
+        assert sink is not None
+        sink.take(b"words\n")
+        sink.close()
+
+    told = [entry for entry in report.entries if str(tmp_path) in entry.detail]
+    assert [(entry.place, entry.result) for entry in told] == [("output", "failed")]
 
 
 def test_what_all_may_read_has_no_secret_in_it() -> None:
