@@ -12,12 +12,15 @@ from ..secret import Secret
 from . import keys
 from .channel import NoDaemon, ask
 from .client import Client
+from .inside import read_inside
 from .machine import CODES, Machine
 from .private import PrivateDirectory
 from .protocol import PREFIX
 from .settings import Settings
 
 _LONGEST_HASH = 4096
+_UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+_LOW_PORTS = 1024
 
 
 class Finding(NamedTuple):
@@ -104,6 +107,7 @@ def check(run: PrivateDirectory, state: str, root: str, settings: Settings, as_j
         *_of_daemon(run),
         _of_service(settings.metadata_url),
         *_of_machine(Machine(root), settings.users),
+        *_of_ports(root),
         _of_state(state),
     ]
     wrong = any(each.problem and each.fatal for each in findings)
@@ -170,6 +174,17 @@ def _of_machine(machine: Machine, users: Sequence[str]) -> Sequence[Finding]:
         )
         findings.append(Finding("chpasswd", "not found" if missing else ""))
     return findings
+
+
+def _of_ports(root: str) -> Sequence[Finding]:
+    """Look whether a low source port still proves root, as the first enrolment takes it to."""
+    try:
+        lowest = int(read_inside(root, _UNPRIVILEGED))
+    except (OSError, ValueError):
+        return []
+    problem = f"any process may use those from {lowest} on, so that they prove nothing"
+    what = f"source ports below {_LOW_PORTS} are root's"
+    return [Finding(what, problem if lowest < _LOW_PORTS else "", False)]
 
 
 def _of_state(path: str) -> Finding:
