@@ -24,9 +24,9 @@ from .access_log import AccessLogger
 from .boot_reports import LIMIT as REPORT_LIMIT
 from .boot_reports import BootReports
 from .connections import GuestServer, Registry
-from .day.asked import shown_token
+from .day.asked import noted
 from .day.cells import Cells
-from .day.journal import LONGEST, Recorder, Token
+from .day.journal import LONGEST, Recorder
 from .day.spoilt import Broken, Spoiler
 from .errors import (
     BadRequest,
@@ -183,23 +183,8 @@ class Guests:
 
     def _count(self, request: web.BaseRequest, number: int, status: int) -> None:
         self._counters.answered(number, status)
-        if self._recorder is None:
-            return
-        found = request if isinstance(request, GuestRequest) else None
-        instance_id = found.instance_id if found else None
-        self._recorder.note(
-            (
-                self._now(),
-                instance_id,
-                request.remote or "",
-                request.method[:LONGEST],
-                request.raw_path.partition("?")[0].partition("#")[0][:LONGEST],
-                shown_token(request, instance_id, self._tokens),
-                request.headers.get("User-Agent", "")[:LONGEST],
-                status,
-                found.fault if found else None,
-            )
-        )
+        if self._recorder is not None:
+            self._recorder.note(noted(request, status, self._now(), self._tokens))
 
     async def _answered(
         self, request: web.BaseRequest, interface: str | None
@@ -267,11 +252,24 @@ class Guests:
         if isinstance(found, Live):
             found = _seeded(found)
         self._counters.answered(number, found.status)
-        if self._recorder is not None:
-            shown: Token = "none" if token is None else "good"
-            agent = headers.get("user-agent", "")[:LONGEST]
-            noted = (self._now(), instance.id, address, "GET", target, shown, agent)
-            self._recorder.note((*noted, found.status, None))
+        recorder = self._recorder
+        if recorder is not None:
+            if not recorder.fresh:
+                recorder.arm()
+            agent = headers.get("user-agent", "")
+            recorder.fresh.append(
+                (
+                    self._now(),
+                    instance.id,
+                    address,
+                    "GET",
+                    target,
+                    "none" if token is None else "good",
+                    agent if len(agent) <= LONGEST else agent[:LONGEST],
+                    found.status,
+                    None,
+                )
+            )
         return start(found.status, int(time.time())) + found.rest
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:

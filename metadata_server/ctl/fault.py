@@ -61,11 +61,9 @@ def add(commands: Any) -> None:
 
 
 def add_fault(options: Namespace) -> int:
-    fault = given(options, *_KINDS, "path", "jitter", "first", "every", "probability", "for_")
-    if options.seed is not None:
-        fault["seed"] = options.seed
-    if options.truncate == 0:
-        fault["truncate"] = 0
+    fault = given(
+        options, *_KINDS, "path", "jitter", "first", "every", "probability", "seed", "for_"
+    )
     body = {**target(options), "fault": fault}
     return _show(options, client(options).call("POST", "faults", body=body))
 

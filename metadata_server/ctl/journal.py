@@ -70,7 +70,7 @@ def show(options: Namespace) -> int:
         return DONE
     shown = json.dumps if wants_json(options) else line
     for each in first["entries"]:
-        print(shown(each))
+        print(shown(each), flush=options.follow)
     if options.follow:
         for each in _all(server, wanted, follow=True, after=first["next"]):
             print(shown(each), flush=True)

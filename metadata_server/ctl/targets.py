@@ -45,4 +45,6 @@ def add_when(command: Parser, default: str, *, told: bool = False) -> None:
 def given(options: Namespace, *names: str) -> dict[str, Any]:
     """Return the options called *names* that were given, as the API calls them."""
     found = {name.rstrip("_"): getattr(options, name, None) for name in names}
-    return {name: value for name, value in found.items() if value not in (None, False)}
+    return {
+        name: value for name, value in found.items() if value is not None and value is not False
+    }

@@ -108,7 +108,7 @@ LIFE_CYCLE: Final = Section(
 
 
 def _build_fault(values: Values, node: Table, where: str, problems: Problems) -> AddFault:
-    kinds = [name for name in _KINDS if values.get(name) not in (None, False)]
+    kinds = [name for name in _KINDS if values.get(name) is not None and values[name] is not False]
     if len(kinds) != 1:
         raise Wrong(f"expected one of {', '.join(_KINDS)}")
     name = kinds[0]

@@ -11,9 +11,9 @@ import asyncio
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Final, Literal, NamedTuple, Union
 
 from ..store import Store
@@ -34,7 +34,7 @@ LIMIT: Final = 10_000
 """Entries kept, unless the configuration says otherwise."""
 PAUSE: Final = 0.1
 """Seconds after a request until it is in the journal by itself."""
-KEEP_SECONDS: Final = 5.0
+KEEP_SECONDS: Final = 15.0
 """Between two writes to the disk."""
 LONGEST: Final = 256
 """Characters kept of a path and of a user agent."""
@@ -121,18 +121,22 @@ class Recorder:
 
     def __init__(self, deliver: Callable[[list[Noted]], None]) -> None:
         self._deliver = deliver
-        self._fresh: list[Noted] = []
+        self.fresh: list[Noted] = []
+        """What is to be handed over; who appends to it when it is empty has to `arm` first."""
 
     def note(self, noted: Noted) -> None:
-        fresh = self._fresh
-        if not fresh:
-            asyncio.get_running_loop().call_later(PAUSE, self.flush)
-        fresh.append(noted)
+        if not self.fresh:
+            self.arm()
+        self.fresh.append(noted)
+
+    def arm(self) -> None:
+        """See to it that what is there in a moment is handed over."""
+        asyncio.get_running_loop().call_later(PAUSE, self.flush)
 
     def flush(self) -> None:
         """Hand over what there is."""
-        if self._fresh:
-            fresh, self._fresh = self._fresh, []
+        if self.fresh:
+            fresh, self.fresh = self.fresh, []
             self._deliver(fresh)
 
 
@@ -143,7 +147,8 @@ class Journal:
         self._store = store
         self._now = now
         self._limit = limit
-        self._ring: deque[tuple[int, Noted | Happened]] = deque(maxlen=limit)
+        self._ring: deque[Noted | Happened | None] = deque(maxlen=limit)
+        """Without gaps, the last one with the number _last; None is one that was forgotten."""
         self._last = 0
         self._kept = 0
         self._told = asyncio.Event()
@@ -172,12 +177,13 @@ class Journal:
     def page(self, wanted: Wanted, after: int | None, limit: int) -> Page:
         """Return entries after the one numbered *after*; None asks for the newest."""
         if after is None:
-            newest = islice(filter(_having(wanted), map(_entry, reversed(self._ring))), limit)
+            backwards = zip(range(self._last, 0, -1), reversed(self._ring))
+            newest = islice(_having(wanted, backwards), limit)
             return Page(tuple(reversed([*newest])), self._last, False)
-        first = self._ring[0][0] if self._ring else self._last + 1
-        start = max(0, after + 1 - first)
-        rest = map(_entry, islice(self._ring, start, None))
-        found = [*islice(filter(_having(wanted), rest), limit)]
+        first = self._last - len(self._ring) + 1
+        start = max(first, after + 1)
+        rest = zip(count(start), islice(self._ring, start - first, None))
+        found = [*islice(_having(wanted, rest), limit)]
         upto = found[-1].number if len(found) == limit else max(self._last, after)
         return Page(tuple(found), upto, after + 1 < first)
 
@@ -213,7 +219,7 @@ class Journal:
             self._ring.clear()
             self.readiness.forget_all()
         else:
-            left = [each for each in self._ring if _entry(each).entry.instance != instance_id]
+            left = [None if _is_about(each, instance_id) else each for each in self._ring]
             self._ring = deque(left, maxlen=self._limit)
             self.readiness.forget(instance_id)
         await self._store.write(self._rewrite)
@@ -233,9 +239,8 @@ class Journal:
         self.recorder.flush()
 
     def _append(self, batch: Sequence[Noted | Happened]) -> None:
-        first = self._last + 1
         self._last += len(batch)
-        self._ring.extend(zip(range(first, self._last + 1), batch))
+        self._ring.extend(batch)
         self._told.set()
         self._told = asyncio.Event()
         if self._draining:
@@ -252,7 +257,8 @@ class Journal:
         if self._kept == self._last or self._store.is_temporary:
             return
         upto = self._last
-        fresh = [each for each in self._ring if each[0] > self._kept]
+        known = max(0, len(self._ring) - (upto - self._kept))
+        fresh = [*islice(self._ring, known, None)]
         clients = self.readiness.changed()
 
         def write(state: sqlite3.Connection) -> None:
@@ -280,21 +286,39 @@ class Journal:
 
     def _read(self) -> None:
         for row in self._store.read("SELECT * FROM journal ORDER BY last"):
-            for number, fields in json.loads(row["entries"]):
-                noted = Happened(*fields) if len(fields) == len(Happened._fields) else tuple(fields)
-                self._ring.append((number, noted))
+            found = [_noted(each) for each in json.loads(row["entries"])]
+            if row["last"] - len(found) != self._last:
+                self._ring.clear()
+            self._ring.extend(found)
             self._last = self._kept = row["last"]
         for row in self._store.read("SELECT * FROM journal_clients"):
             self.readiness.load(row["instance_id"], row["clients"])
 
 
-def _entry(found: tuple[int, Noted | Happened]) -> Entry:
-    number, noted = found
-    return Entry(number, noted if isinstance(noted, Happened) else Asked._make(noted))
+def _having(
+    wanted: Wanted, numbered: Iterable[tuple[int, Noted | Happened | None]]
+) -> Iterator[Entry]:
+    for number, noted in numbered:
+        if noted is not None:
+            entry = noted if isinstance(noted, Happened) else Asked._make(noted)
+            if wanted.has(entry):
+                yield Entry(number, entry)
 
 
-def _having(wanted: Wanted) -> Callable[[Entry], bool]:
-    return lambda found: wanted.has(found.entry)
+def _is_about(noted: Noted | Happened | None, instance_id: str) -> bool:
+    if isinstance(noted, Happened):
+        return noted.instance == instance_id
+    return noted is not None and noted[1] == instance_id
+
+
+def _noted(fields: Sequence[Any] | None) -> Noted | Happened | None:
+    """Return what was written as *fields*."""
+    if fields is None:
+        return None
+    if len(fields) == len(Happened._fields):
+        return Happened._make(fields)
+    time, instance, address, method, path, token, agent, status, fault = fields
+    return time, instance, address, method, path, token, agent, status, fault
 
 
 def _is_status(status: int, wanted: str) -> bool:
