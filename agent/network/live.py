@@ -57,13 +57,19 @@ class Live:
     def _netplan(self, network: Network) -> None:
         if not self._has_systemd("netplan"):
             return
-        if self._is(NETWORKD_RUNS) or self._is(NETWORK_MANAGER_RUNS):
+        by_manager = network.renderer == "NetworkManager"
+        if by_manager and self._is(NETWORK_MANAGER_RUNS):
             self._run(["netplan", "apply"])
             return
-        # The program itself: `netplan` is a script that takes ten times as long to find it.
+        # The program itself: `netplan` is a script that takes ten times as long to find it, and
+        # its `apply` takes every link down, and wants udev, which no container has.
         generator = next(filter(self._host.which, GENERATORS), None)
         self._run([generator] if generator else ["netplan", "generate"])
-        if network.renderer != "NetworkManager":
+        if by_manager:
+            return
+        if self._is(NETWORKD_RUNS):
+            self._run(["networkctl", "reload"])
+        else:
             self._run(["systemctl", "daemon-reload"])
             self._run(["systemctl", "--no-block", "start", NETWORKD_UNIT])
 
