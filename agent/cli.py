@@ -84,9 +84,10 @@ def parser(*, whole: bool = True) -> Parser:
     command.add_argument("files", metavar="FILE", nargs="+", help="- for standard input")
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=validate)
-    from . import cli_after
+    from . import cli_after, cli_network
 
     cli_after.add(commands, _root)
+    cli_network.add(commands, _root)
     return top
 
 

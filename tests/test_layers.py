@@ -28,6 +28,15 @@ FORBIDDEN = [
     ("agent.instance", ["agent.host", "os", "subprocess"]),
     ("agent.schema", ["agent.host", "os", "subprocess"]),
     ("agent.user_data*", ["agent.host", "agent.modules*", "os", "shutil", "subprocess"]),
+    ("agent.network*", ["agent.modules*", "agent.boot", "os", "os.*", "shutil", "subprocess"]),
+    *(
+        (f"agent.network.{pure}", ["agent.host"])
+        for pure in (
+            *("bonds", "ip_words", "kernel_line", "model", "openstack", "reading", "resolve"),
+            *("source_routing", "v1", "v2"),
+            *("ifupdown", "keyfile", "netplan", "networkd", "sysconfig"),
+        )
+    ),
     ("agent.datasources*", ["agent.modules*", "agent.boot", "subprocess", "shutil"]),
     (
         "agent.modules*",

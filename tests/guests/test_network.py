@@ -11,7 +11,7 @@ import pytest
 from ..agent.network.documents import NAMES, RENDERERS, resolved
 from ..conftest import StartGuest, StartNspawn
 from . import installed
-from .cloud import Cloud
+from .cloud import CHECKOUT, Cloud
 from .light import LightGuest, Nic
 
 pytestmark = pytest.mark.guest
@@ -253,6 +253,45 @@ def test_answers_leave_by_the_nic_that_was_asked(
     assert "via 10.1.0.254 dev eth0" in guest.sh("ip route get 192.0.2.1")
     assert "via 10.2.0.254 dev eth1" in guest.sh("ip route get 192.0.2.1 from 10.2.0.1")
     assert "dev eth1" in guest.sh("ip route get 10.2.0.9 from 10.2.0.1")
+
+
+def test_a_nic_that_is_plugged_in_later_is_configured_by_the_command(
+    light_guest: StartGuest, cloud: Cloud, network_root: Path, installed_agent: Path
+) -> None:
+    first, second = nics(1)
+    guest = light_guest(cloud, first, lower=network_root, layers=[installed_agent])
+    wanted = {
+        name: {"match": {"macaddress": nic.mac}, "addresses": [nic.address]}
+        for name, nic in (("one", first), ("two", second))
+    }
+    seed(guest, 1, "ifupdown")
+    guest.write(f"{SEED}/network-config", json.dumps({"version": 2, "ethernets": wanted}).encode())
+    guest.run(BOOT, cwd=installed.HOME, check=True)
+    missing = network_row(guest)
+
+    cloud.attach(guest.pid, second)
+    done = guest.run([*AGENT, "network", "apply"], cwd=installed.HOME, check=True)
+    again = guest.run([*AGENT, "network", "apply"], cwd=installed.HOME, check=True)
+    shown = guest.run([*AGENT, "network", "show"], cwd=installed.HOME, check=True)
+
+    assert missing is not None
+    assert [entry["place"] for entry in missing["entries"]] == ["network-config.ethernets.two"]
+    assert done.stdout == b"network: network-config, written for ifupdown\n"
+    assert again.stdout == b"network: network-config, as it was for ifupdown\n"
+    assert "10.2.0.1/24" in guest.sh("ip address show dev eth1")
+    assert b"file /etc/network/interfaces.d/50-linklocal\n" in shown.stdout
+
+
+def test_the_units_of_hot_plugged_nics_are_understood(tools: LightGuest) -> None:
+    unit, rules = "linklocal-hotplug@.service", "90-linklocal-hotplug.rules"
+    for name, path in ((unit, "/etc/systemd/system"), (rules, "/etc/udev/rules.d")):
+        tools.write(f"{path}/{name}", (CHECKOUT / "systemd" / name).read_bytes())
+    tools.write("/usr/bin/linklocal-agent", b"#!/bin/sh\n", mode=0o755)
+
+    done = tools.run(["systemd-analyze", "verify", "--man=no", "linklocal-hotplug@eth1.service"])
+
+    assert done.returncode == 0, done.stderr
+    assert unit.encode() not in done.stderr
 
 
 MASKED = ("NetworkManager", "networking", "NetworkManager-wait-online")
