@@ -28,7 +28,7 @@ FORBIDDEN = [
     ("agent.instance", ["agent.host", "os", "subprocess"]),
     ("agent.schema", ["agent.host", "os", "subprocess"]),
     ("agent.user_data*", ["agent.host", "agent.modules*", "os", "shutil", "subprocess"]),
-    ("agent.network*", ["agent.modules*", "agent.boot", "os", "os.*", "shutil", "subprocess"]),
+    ("agent.network.*", ["agent.modules*", "agent.boot", "os", "os.*", "shutil", "subprocess"]),
     *(
         (f"agent.network.{pure}", ["agent.host"])
         for pure in (
