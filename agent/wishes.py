@@ -22,4 +22,5 @@ class Wishes(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether nothing but stages is asked for: the machine's own data count."""
-        return self._replace(stages=()) == Wishes(stages=())
+        named = (self.metadata_url, self.datasource, self.user_data, self.instance_id)
+        return not self.cloud_config and all(each is None for each in named)

@@ -26,9 +26,16 @@ KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + byt
 USER_DATA = f"""\
 #cloud-config
 hostname: bench
+fqdn: bench.example.org
+prefer_fqdn_over_hostname: false
 manage_etc_hosts: localhost
 timezone: Europe/Berlin
+locale: C.UTF-8
+package_update: false
+random_seed: {{data: "aGVsbG8gaGVsbG8gaGVsbG8=", encoding: b64}}
 ssh_genkeytypes: [ed25519]
+ssh_deletekeys: true
+ssh_authorized_keys: ["{KEY} bench"]
 ssh_pwauth: false
 disable_root: true
 groups: [operators]
