@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import DEGRADED, DONE, CtlError, UsageError
-from .output import aside
+from .output import aside, cell
 from .parser import Parser, wants_json
 from .state import write_private
 
@@ -60,9 +60,9 @@ def run(options: Namespace) -> int:
         except OSError as error:
             raise UsageError(f"{options.output}: {error.strerror}") from error
     for place in found.scrubbed:
-        aside(f"left out: {place.lstrip('.')}")
+        aside(f"left out: {cell(place.lstrip('.'))}")
     for path in found.different:
-        aside(f"will answer otherwise: {path}")
+        aside(f"will answer otherwise: {cell(path)}")
     return DEGRADED if found.different else DONE
 
 

@@ -76,6 +76,9 @@ def test_faults_and_a_scenario_from_the_start_and_a_notice_that_is_told_later(
     with Process(tmp_path, *ANY_PORT, *options) as server:
         url = server.guest_urls[0] + META
         assert [status_of(f"{url}/mac") for _ in range(3)] == [503, 503, 200]
+        # Its first step is made at once, and nobody waits for that.
+        while status_of(f"{url}/autoscaling/target-lifecycle-state") == 404:
+            pass
         assert get(server, f"{META}/autoscaling/target-lifecycle-state") == "Standby"
         assert "spot/" not in get(server, f"{META}/").split()
 
