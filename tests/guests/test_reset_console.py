@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,7 @@ import pytest
 
 from ..conftest import StartMachine, StartNspawn
 from . import images, installed
-from .cloud import Cloud, Service
+from .cloud import CHECKOUT, Cloud, Service
 from .console import Console
 from .test_reset import INSTANCE, NIC, PASSWORD, ask, final_state
 
@@ -22,18 +23,6 @@ LAUNCHER = f"""\
 #!/bin/sh
 cd {installed.HOME}
 exec python3 -m agent.reset_password "$@"
-"""
-UNIT = """\
-[Unit]
-Description=Password resets
-After=network.target
-Before=ssh.service systemd-user-sessions.service getty-pre.target
-[Service]
-Type=notify
-NotifyAccess=all
-ExecStart=/usr/bin/linklocal-resetd run
-[Install]
-WantedBy=multi-user.target
 """
 NAME = "linklocal-resetd.service"
 LOGINS = (
@@ -65,7 +54,7 @@ def service(cloud: Cloud) -> Iterator[Service]:
 
 @pytest.fixture
 def with_daemon(installed_agent: Path, tmp_path: Path) -> list[Path]:
-    """Layers with the reset daemon as a unit that is started at boot."""
+    """Layers with the reset daemon and its unit, as the package installs them."""
     layer = tmp_path / "unit"
     units = layer / "etc/systemd/system"
     for directory in (
@@ -77,7 +66,7 @@ def with_daemon(installed_agent: Path, tmp_path: Path) -> list[Path]:
     (layer / "etc/linklocal/agent.yaml").write_text(json.dumps(CONFIGURATION))
     (layer / "usr/bin/linklocal-resetd").write_text(LAUNCHER)
     (layer / "usr/bin/linklocal-resetd").chmod(0o755)
-    (units / NAME).write_text(UNIT)
+    shutil.copy(CHECKOUT / "systemd" / NAME, units)
     (units / "multi-user.target.wants" / NAME).symlink_to(f"../{NAME}")
     return [layer, installed_agent]
 
