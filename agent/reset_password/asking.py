@@ -86,7 +86,7 @@ def trust(run: PrivateDirectory, state: str, key: str) -> int:
 
 def set_password(run: Optional[PrivateDirectory], root: str, user: str) -> int:
     """Set a password of this machine, or of the image below *root*, to the hash on stdin."""
-    from .daemon import set_by_hand
+    from .by_hand import set_by_hand
 
     given = Secret(sys.stdin.buffer.read(_LONGEST_HASH).strip())
     try:

@@ -12,7 +12,8 @@ from .. import notify
 from ..errors import AgentError, HostError
 from ..secret import Secret
 from . import protocol
-from .apply import APPLIED, apply, scheme_of
+from .apply import APPLIED, apply
+from .by_hand import set_by_hand
 from .channel import Channel
 from .client import Client, Reply, Unanswered, wait_for
 from .instance_id import find_instance
@@ -26,7 +27,7 @@ from .keys import (
     pinned_server,
     read_server_key,
 )
-from .machine import CODES, Machine
+from .machine import Machine
 from .private import PrivateDirectory
 from .programs import run
 from .protocol import PREFIX, Identity, Link, ProtocolError
@@ -482,19 +483,3 @@ def _refusal(what: str, reply: Reply) -> Refused:
 def _boot_clock() -> float:
     """Return seconds since the machine started, those asleep too; nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def set_by_hand(machine: Machine, user: str, given: Secret) -> None:
-    """Set a password as root of this machine wants it; HostError with the reason it is not."""
-    if scheme_of(given.reveal()) is None:
-        raise HostError("set: expected one complete crypt(3) hash on standard input")
-    found = machine.find(user)
-    if found.field is None:
-        raise HostError(f"set: {user!r} below {machine.root}: {CODES[found.code]}")
-    code = machine.obstacle()
-    if not code and not machine.set_hash(user, given):
-        code = "busy" if machine.is_busy() else "chpasswd"
-    if not code and machine.find(user).field != given:
-        code = "not-kept"
-    if code:
-        raise HostError(f"set: {user!r}: {CODES[code]}")
