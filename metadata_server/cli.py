@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -179,6 +180,8 @@ async def _serve(
             if token is not None:
                 publish(directory, server.control_url, Secret(token.encode()))
             await shortcuts.begin(server.day, arguments)
+            # What is known now stays: no collection of garbage has to look at it again and again.
+            gc.freeze()
             _announce(server, directory if token is not None else None, arguments)
             reloads = asyncio.create_task(_reload(server, changed, arguments))
             await stop.wait()

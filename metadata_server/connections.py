@@ -67,6 +67,7 @@ _PLAIN_HEADERS: Final = frozenset(
     }
 )
 _NOT_HTTP: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_CONNECTIONS: Final = ("keep-alive", "close")
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"Connection: close\r\nContent-Length: 0\r\n\r\n"
@@ -92,9 +93,14 @@ def read_plain(data: bytes) -> tuple[str, dict[str, str]] | None:
         if name not in _PLAIN_HEADERS or name in headers or not value.isprintable():
             return None
         headers[name] = value.strip()
-    if " " in target or headers.get("connection", "keep-alive").lower() != "keep-alive":
+    if " " in target or headers.get("connection", "keep-alive").lower() not in _CONNECTIONS:
         return None
     return target, headers
+
+
+def closes(headers: Mapping[str, str]) -> bool:
+    """Say whether a plain request is the last of its connection."""
+    return headers.get("connection", "").lower() == "close"
 
 
 PATIENCE: Final = Patience()
@@ -149,9 +155,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.active = self._server.time()
         if self._quick and self.transport is not None:
-            answer = self._server.plain(self.address, data)
-            if answer is not None:
+            found = self._server.plain(self.address, data)
+            if found is not None:
+                answer, last = found
                 self.transport.write(answer)
+                if last:
+                    self.transport.close()
                 return
             if self._server.passed_on(self.transport, data):
                 # Closed here, open there.
@@ -350,11 +359,13 @@ class GuestServer(web.Server):
     def __call__(self) -> Any:
         return Connection(self)
 
-    def plain(self, address: str, data: bytes) -> bytes | None:
-        if self._answer is None:
+    def plain(self, address: str, data: bytes) -> tuple[bytes, bool] | None:
+        """Return the answer to a plain request and whether it is the last; None when it is none."""
+        if self._answer is None or (found := read_plain(data)) is None:
             return None
-        found = read_plain(data)
-        return self._answer(address, *found) if found is not None else None
+        target, headers = found
+        answer = self._answer(address, target, headers)
+        return (answer, closes(headers)) if answer is not None else None
 
     def passed_on(self, transport: asyncio.Transport, data: bytes) -> bool:
         """Give the connection to the writer when the request that *data* begins is the writer's."""

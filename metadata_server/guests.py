@@ -23,7 +23,7 @@ from . import ec2, huawei, openstack
 from .access_log import AccessLogger
 from .boot_reports import LIMIT as REPORT_LIMIT
 from .boot_reports import BootReports
-from .connections import GuestServer, Registry
+from .connections import GuestServer, Registry, closes
 from .day.asked import noted
 from .day.cells import Cells
 from .day.journal import LONGEST, Recorder
@@ -63,6 +63,7 @@ SEED_SIZE: Final = 512
 BODY_SECONDS: Final = 10.0
 
 READ: Final = "GET, HEAD"
+_CLOSE: Final = b"Connection: close\r\n"
 
 _EC2_HEADER: Final = EC2.token_header.lower()
 _HUAWEI_HEADER: Final = HUAWEI.token_header.lower()
@@ -270,7 +271,8 @@ class Guests:
                     None,
                 )
             )
-        return start(found.status, int(time.time())) + found.rest
+        head = start(found.status, int(time.time()))
+        return head + (_CLOSE if closes(headers) else b"") + found.rest
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
         if self._catch_up is not None:

@@ -8,6 +8,7 @@ connections are passed on as they are. When the writer has gone, a worker goes, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import mmap
 import os
@@ -129,6 +130,7 @@ class Worker:
             await listen_on(runner, sock, None)
         loop.add_reader(self._writer.fileno(), self._read)
         self._writer.settimeout(BEHIND_SECONDS)
+        gc.freeze()
         self._writer.send(b"r")
         await self._stop.wait()
         loop.remove_reader(self._writer.fileno())
