@@ -153,6 +153,8 @@ def _run(
     # Nothing that this process writes is for others, whoever writes it.
     os.umask(0o077)
     raise_file_limit()
+    # With many instances, to look for garbage among them takes longer than to know them.
+    gc.disable()
     loop = new_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -182,6 +184,7 @@ async def _serve(
             await shortcuts.begin(server.day, arguments)
             # What is known now stays: no collection of garbage has to look at it again and again.
             gc.freeze()
+            gc.enable()
             _announce(server, directory if token is not None else None, arguments)
             reloads = asyncio.create_task(_reload(server, changed, arguments))
             await stop.wait()

@@ -144,9 +144,9 @@ class Instance:
     qos: Qos | None = None
     tags: Mapping[str, str] = field(default_factory=empty)
     agency: Agency | None = None
-    metadata_options: MetadataOptions = field(default_factory=MetadataOptions)
-    identify: Identify = field(default_factory=Identify)
-    reset_password: ResetPassword = field(default_factory=ResetPassword)
+    metadata_options: MetadataOptions = MetadataOptions()
+    identify: Identify = Identify()
+    reset_password: ResetPassword = ResetPassword()
     extra: Mapping[str, str] = field(default_factory=empty)
     files: tuple[InjectedFile, ...] = ()
     devices: tuple[Mapping[str, Any], ...] = ()

@@ -229,7 +229,8 @@ def show(found: Many) -> str:
         f"{found.instances} instances in the state, {found.workers} worker(s):"
         f" start {found.start:.2f} s (one instance: {found.start_of_one:.2f} s);"
         f" {found.rate:.0f} requests for a second of processor time,"
-        f" {found.rate / found.rate_of_one:.2f} of one instance's; first requests {found.first:.0f};"
+        f" {found.rate / found.rate_of_one:.2f} of one instance's;"
+        f" {found.first:.0f} that are a guest's first;"
         f" {found.idle_bytes:.0f} bytes each, {found.asked_bytes:.0f} more for one that has asked"
     )
 
