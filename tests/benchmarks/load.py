@@ -41,7 +41,7 @@ def exchange(port: int, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
         answer = b""
-        while not _complete(answer):
+        while not is_complete(answer):
             received = connection.recv(65536)
             if not received:
                 break
@@ -49,7 +49,8 @@ def exchange(port: int, request: bytes) -> bytes:
     return answer
 
 
-def _complete(answer: bytes) -> bool:
+def is_complete(answer: bytes) -> bool:
+    """Say whether *answer* is a whole one."""
     head, blank, body = answer.partition(b"\r\n\r\n")
     if not blank:
         return False
