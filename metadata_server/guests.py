@@ -222,7 +222,7 @@ class Guests:
     ) -> bytes | None:
         """Return the whole answer to a plain GET, None when it may be anything but that.
 
-        What is refused, or asked for the first time, goes the long way, which has the last word.
+        What is refused, or is no text of a tree, goes the long way, which has the last word.
         """
         if self._catch_up is not None:
             self._catch_up()
@@ -237,9 +237,6 @@ class Guests:
         if options.http_endpoint == "disabled" or instance.reset_password.legacy:
             return None
         revision = self._catalog.revision(instance.id) + self._events.revision(instance.id)
-        found = self._rendered.ready(instance, revision, target)
-        if found is None or (isinstance(found, Live) and found.kind != "seeded"):
-            return None
         token = headers.get(_EC2_HEADER)
         if token is None:
             token = headers.get(_HUAWEI_HEADER)
@@ -247,6 +244,11 @@ class Guests:
             if options.http_tokens == "required":
                 return None
         elif not self._tokens.is_good(token, instance.id):
+            return None
+        found = self._rendered.ready(instance, revision, target)
+        if found is None:
+            found = self._rendered_first(instance, revision, target)
+        if found is None or (isinstance(found, Live) and found.kind != "seeded"):
             return None
         if self._rates is not None and self._rates.wait(instance.id):
             return None
@@ -273,6 +275,20 @@ class Guests:
             )
         head = start(found.status, int(time.time()))
         return head + (_CLOSE if closes(headers) else b"") + found.rest
+
+    def _rendered_first(
+        self, instance: Instance, revision: int, target: str
+    ) -> Answer | Live | None:
+        """Return what is at *target* in the trees, where most guests ask once for each path."""
+        names = read_path(target) or ()
+        if names[:1] == RESET[:1] or names[-2:] == EC2_TOKEN:
+            return None
+        return self._render(instance, revision, target)
+
+    def _render(self, instance: Instance, revision: int, target: str) -> Answer | Live | None:
+        notices = self._events.of(instance.id)
+        whole = served(instance, notices, self._launched(instance.id))
+        return self._rendered.render(whole, revision, target)
 
     async def _serve(self, request: web.BaseRequest, interface: str | None) -> web.StreamResponse:
         if self._catch_up is not None:
@@ -311,9 +327,7 @@ class Guests:
             legacy = instance.reset_password.legacy
             if legacy and names in PLATFORM_RESET and self._engine is not None:
                 return await self._engine.handle_platform(request, instance, names[2])
-            notices = self._events.of(instance.id)
-            whole = served(instance, notices, self._launched(instance.id))
-            found = self._rendered.render(whole, revision, target)
+            found = self._render(instance, revision, target)
             if found is None:
                 raise _nothing(names)
         else:
