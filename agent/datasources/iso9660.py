@@ -73,7 +73,8 @@ class Iso9660:
                 at += SECTOR - at % SECTOR
                 continue
             entry = _entry(content[at : at + length], self._block, self._joliet)
-            if entry is not None:
+            # The first two are the directory itself and the one above, without names.
+            if entry is not None and content[at + 32 : at + 34] not in (b"\1\0", b"\1\1"):
                 yield entry
             at += length
 

@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +21,16 @@ from agent.datasources.client import Patience
 from agent.datasources.detect import detect
 from agent.datasources.fat import open_fat
 from agent.datasources.iso9660 import open_iso9660
+from agent.datasources.trees import opened
 from agent.errors import AgentError, DatasourceError
 from agent.host import Host
 from agent.instance import InstanceData
 from agent.plan import Plan
 from agent.report import Report
 
+from ..conftest import need_namespaces
 from ..guests.directory import DirectoryGuest
-from .disks import FAT, FLAGS, attach, disk
+from .disks import ENVIRONMENT, FAT, FLAGS, attach, disk
 
 ID = "ca9e8b7c-f2be-4b6d-a639-f10b4d994d04"
 META_DATA = {
@@ -116,6 +119,26 @@ def test_a_nocloud_disk_is_read(guest_root: DirectoryGuest, tmp_path: Path, kind
     assert data.vendor_data is not None
     assert data.network_kind == "v2"
     assert data.network_config == {"version": 2, "ethernets": {"eth0": {"dhcp4": True}}}
+
+
+@pytest.mark.guest
+def test_a_block_device_of_the_machine_is_read_and_nothing_else(tmp_path: Path) -> None:
+    need_namespaces()
+    image = disk(tmp_path / "image", "joliet", "config-2", DRIVE)
+    argv = ["losetup", "--find", "--show", "--read-only", str(image)]
+    done = subprocess.run(argv, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    device = done.stdout.strip()
+    try:
+        with opened(Host("/"), device) as volume:
+            label, names, content = volume.label, volume.names("openstack"), volume.get("x")
+            user_data = volume.get("openstack/latest/user_data")
+    finally:
+        subprocess.run(["losetup", "--detach", device], env=ENVIRONMENT, check=True)
+
+    assert (label, names, content, user_data) == ("config-2", ("content", "latest"), None, LARGE)
+    for path in (str(image), "/dev/null", "/dev"):
+        with pytest.raises(DatasourceError, match="is no block device"), opened(Host("/"), path):
+            pass
 
 
 def test_a_boot_from_a_config_drive_injects_files_and_a_plan_only_says_so(
