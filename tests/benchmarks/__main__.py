@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import server
+from . import crowd, many, server
 
 if TYPE_CHECKING:
     from .boot import Cost
@@ -27,6 +27,14 @@ def show_server() -> None:
     say(f"{'workload':40} {'ours':>8} {'bare':>8} {'ratio':>6}")
     for row in rows:
         say(f"{row.name:40} {row.ours:8.0f} {row.bare:8.0f} {row.ratio:6.2f}")
+
+
+def show_guests() -> None:
+    say("\nMany guests, the server on one core but for its workers\n")
+    for workers in (1, 2):
+        say(many.show(many.measure(progress, workers=workers)))
+    for found in crowd.measure(progress):
+        say(crowd.show(found))
 
 
 def show_boot() -> None:
@@ -60,6 +68,7 @@ def show_costs(document: str, costs: dict[str, Cost]) -> None:
 
 def main() -> int:
     show_server()
+    show_guests()
     show_boot()
     return 0
 
