@@ -445,15 +445,15 @@ class ServerProcess:
                 stderr=log,
             )
         assert self.process.stdout is not None
-        self.guest_url, self.control_url = [
-            (await asyncio.wait_for(self.process.stdout.readline(), 30)).split()[-1].decode()
-            for _ in range(2)
-        ]
+        lines = [await asyncio.wait_for(self.process.stdout.readline(), 30) for _ in range(2)]
+        assert all(lines), self.log.read_text()[-2000:]
+        self.guest_url, self.control_url = [line.split()[-1].decode() for line in lines]
         # It comes back where its guests know it.
         self.written["listen"] = [self.guest_url.removeprefix("http://").rstrip("/")]
 
     async def kill(self) -> None:
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # It did not even start.
+            self.process.kill()
         await self.process.communicate()
 
     async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
