@@ -14,6 +14,7 @@ from ..conftest import StartMachine, StartNspawn
 from . import images, installed
 from .cloud import CHECKOUT, Cloud, Service
 from .console import Console
+from .nspawn import REBOOT
 from .test_reset import INSTANCE, NIC, PASSWORD, ask, final_state
 
 pytestmark = pytest.mark.guest
@@ -78,8 +79,13 @@ def test_a_reset_of_a_running_guest_opens_its_console(
 
     asked = ask(service, "--wait", "30")
 
-    assert asked["state"] == "applied"
-    assert guest.console.log_in("root", PASSWORD)
+    let_in = guest.console.log_in("root", PASSWORD)
+    later = ask(service, "--expire", "--wait", "30", password="Another-2468.word")
+    told = guest.sh("chage --list root")
+
+    assert asked["state"] == later["state"] == "applied"
+    assert let_in
+    assert "password must be changed" in told
 
 
 def test_asked_while_it_is_off_it_opens_the_console_at_the_first_prompt(
@@ -88,6 +94,22 @@ def test_asked_while_it_is_off_it_opens_the_console_at_the_first_prompt(
     guest = nspawn_guest(cloud=cloud, nic=NIC, layers=with_daemon, forget=())
 
     opens_at_the_first_prompt(guest, service)
+
+
+def test_a_restart_that_was_asked_for_restarts_the_machine(
+    service: Service, cloud: Cloud, nspawn_guest: StartNspawn, with_daemon: list[Path]
+) -> None:
+    guest = nspawn_guest(cloud=cloud, nic=NIC, layers=with_daemon, forget=())
+
+    asked = ask(service, "--restart")
+    how = guest.wait_down()
+    state = final_state(service, asked)
+    guest.boot()
+    # Once: the daemon of the next boot has it in its history, and the machine stays up.
+    (kept,) = json.loads(guest.sh("linklocal-resetd history --json"))
+
+    assert (how, state) == (REBOOT, "applied")
+    assert (kept["id"], kept["acknowledged"]) == (asked["id"], True)
 
 
 @pytest.mark.slow
