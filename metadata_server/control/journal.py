@@ -52,11 +52,11 @@ def journal_calls(day: Day, catalog: Catalog) -> tuple[Call, ...]:
     async def show(request: web.Request) -> web.Response:
         wanted = Wanted(
             INSTANCE.of(request),
-            KIND.of(request),
+            KIND.choice(request),
             PATH.of(request),
             STATUS.of(request),
             AGENT.of(request),
-            TOKEN.of(request),
+            TOKEN.choice(request),
         )
         limit = LIMIT.number(request, PAGE)
         after = AFTER.number(request, 0) if AFTER.of(request) is not None else None

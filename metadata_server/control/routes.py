@@ -32,6 +32,16 @@ class Parameter:
         """Return what the query of *request* says, None when it says nothing."""
         return request.query.get(self.name)
 
+    def choice(self, request: web.Request) -> str | None:
+        """Return the word in *request*'s query, one of the schema's; None when it is absent."""
+        given, known = self.of(request), self.schema["enum"]
+        if given is not None and given not in known:
+            expected = ", ".join(known)
+            raise InvalidBody(
+                ("", f"{self.name}: expected one of {expected}, got {printable(given)!r}")
+            )
+        return given
+
     def flag(self, request: web.Request) -> bool:
         """Return the truth value in the query of *request*, False when it is absent."""
         given = request.query.get(self.name, "false")

@@ -134,6 +134,13 @@ async def test_requests_are_described_as_the_configuration_is(tmp_path: Path) ->
         ("/linklocal/v1/instances/full/reset-password", None),
         ("/linklocal/v1/instances/full/boot-report", "BootReport"),
         ("/linklocal/v1/state", "State"),
+        ("/linklocal/v1/clock", "Clock"),
+        ("/linklocal/v1/events", None),
+        ("/linklocal/v1/faults", None),
+        ("/linklocal/v1/scenarios", None),
+        ("/linklocal/v1/journal", None),
+        ("/linklocal/v1/token-readiness", None),
+        ("/linklocal/v1/journal?token=maybe", "Problem"),
         ("/linklocal/v1/instances/nope", "Problem"),
         ("/linklocal/v1/instances?limit=x", "Problem"),
     ],
@@ -145,6 +152,13 @@ async def test_answers_are_as_described(tmp_path: Path, path: str, schema: str |
         await control.call("PATCH", full, {"name": "other"})
         await control.call("POST", full + "/reset-password", {"password": "Cloud.1234!"})
         await control.mailbox.post("full", b"YQ==")
+        every = {"all": True}
+        await control.call("POST", "/linklocal/v1/events", {**every, "spot": {"tell_in": 9}})
+        await control.call("POST", "/linklocal/v1/events", {**every, "maintenance": {}})
+        fault = {"delay": 1, "jitter": 1, "every": 2, "probability": 0.5, "for": 60}
+        await control.call("POST", "/linklocal/v1/faults", {**every, "fault": fault})
+        text = "steps: [{at: 9, all: true, reset: true}]"
+        await control.call("POST", "/linklocal/v1/scenarios", {"file": "x", "text": text})
         status, answer, _ = await control.call("GET", path)
 
     wanted = document["paths"].get(path.replace("full", "{id}"), {}).get("get", {})
