@@ -26,10 +26,11 @@ test: lint roots
 lint: $(VENV)/.made
 	$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check && $(VENV)/bin/mypy
 
-# Real guests boot over Debian 12 trees. They are built once, here rather than within a test's time.
+ROOTS = debian12 machine12 network $(if $(CI),debian11 debian13 machine11 machine13)
+# Real guests boot over Debian trees. They are built once, here rather than within a test's time.
 roots: $(VENV)/.made
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
-		$(VENV)/bin/python -m tests.guests.roots debian12 machine12 network; fi
+		$(VENV)/bin/python -m tests.guests.roots $(ROOTS); fi
 
 # SIGN=KEY signs the sums with that secret key of gpg.
 packages: $(VENV)/.made

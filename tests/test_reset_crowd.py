@@ -84,7 +84,11 @@ class Guest:
         while True:
             nonce = os.urandom(16)
             path = link.poll(nonce, 60).removeprefix(PREFIX)
-            body = await self._send("GET", path, None)
+            try:
+                body = await self._send("GET", path, None)
+            except ConnectionError:
+                # As the daemon does when a poll is cut off.
+                continue
             if body:
                 break
         order = link.open(protocol.read_envelope(body), nonce)

@@ -66,10 +66,30 @@ def show_costs(document: str, costs: dict[str, Cost]) -> None:
             say(f"net of the programs both run: wall {net_wall:.2f}, CPU {net_cpu:.2f}")
 
 
+def show_machine() -> None:
+    if os.geteuid() != 0:
+        say("\nThe boots of systemd need root: guests are namespaces of their own.")
+        return
+    from . import machine
+
+    costs = machine.measure(progress)
+    say("\nA boot of systemd in an nspawn guest, user space until it has finished (medians)\n")
+    say(f"{'':40} {'seconds':>8} {'added':>8}")
+    for name, seconds in costs.items():
+        say(f"{name:40} {seconds:8.2f} {seconds - costs[machine.NONE]:8.2f}")
+
+
+PARTS = {
+    "server": show_server,
+    "guests": show_guests,
+    "boot": show_boot,
+    "machine": show_machine,
+}
+
+
 def main() -> int:
-    show_server()
-    show_guests()
-    show_boot()
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name]()
     return 0
 
 

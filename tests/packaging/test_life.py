@@ -21,7 +21,7 @@ NIC = Nic()
 INSTANCE = {
     "id": "7c1b2a5e-88f2-4d1e-9c7a-0a4a5f6b7c8d",
     "name": "ecs-pack",
-    "nics": [{"mac": NIC.mac, "ipv4": NIC.address.partition("/")[0], "prefix": 24}],
+    "nics": [{"mac": NIC.mac, "ipv4": NIC.address.partition("/")[0], "prefix": 24, "dhcp": False}],
     "user_data": "#cloud-config\nssh_genkeytypes: [ed25519]\nruncmd: [echo ran >>/root/ran]\n"
     "write_files:\n  - {path: /etc/packed, content: by the package}\n",
 }
@@ -49,6 +49,8 @@ def install(guest: NspawnGuest, pattern: str) -> None:
 
 
 def booted(guest: NspawnGuest) -> str:
+    # The guest's link has its address from outside.
+    guest.write("/etc/linklocal/cloud-config.d/10-network.yaml", b"network: {config: disabled}\n")
     guest.reboot()
     return guest.sh("linklocal-agent status --wait --timeout 60")
 
