@@ -34,13 +34,16 @@ def clean(host: Host, *, logs: bool = False, seal: bool = False) -> list[str]:
     """Remove what boots have left behind; return the paths.
 
     *logs*: the logs, too. *seal*: everything that makes this machine itself, too, the keys of the
-    reset daemon, the host keys of ssh and the machine id: what is left is an image.
+    reset daemon, the host keys of ssh, our network files and the machine id: an image is left.
     """
     paths = [STATE, STATUS, INSTANCE_DATA, f"{RUN}/agent", *COMPAT]
     if logs or seal:
         paths.append(LOGS)
     if seal:
-        paths += [*RESETD, RANDOM, DBUS_ID, *host_keys(host)]
+        from .network.backends import ours
+
+        # Addresses and names of NICs are those of the machine that the image was made on.
+        paths += [*RESETD, RANDOM, DBUS_ID, *host_keys(host), *ours(host)]
     gone = [path for path in paths if remove_all(host, path)]
     if seal and host.read(MACHINE_ID) not in (None, b"uninitialized\n"):
         # systemd makes a new one at the first boot, and knows by the word that it is one.

@@ -23,8 +23,7 @@ SERVICES = frozenset({"dns"})
 
 def parse(raw: object, report: Report, place: str = "network_data.json") -> Network:
     """Return the network that the document describes; what cannot be used is in *report*."""
-    whole = Reader(raw, "", report)
-    whole.place = place
+    whole = Reader(raw, place, report)
     found = whole.each(lambda item, at: _link(item, at, report), "links")
     links = {link.name: link for link in found}
     everywhere = whole.each(lambda item, at: _service(item, at, report), "services")

@@ -78,13 +78,14 @@ class Reader:
         raw = self.get(*keys)
         if raw is None:
             raise Unusable(f"{self.place}: missing key {keys[0]!r}")
-        return self.sure(read, *keys)  # type: ignore[return-value]  # There is a value.
+        return self._checked(read, raw, keys)
 
     def sure(self, read: Callable[[Any], T], *keys: str) -> T | None:
         """Return what *read* makes of the value, None without one; Unusable when malformed."""
         raw = self.get(*keys)
-        if raw is None:
-            return None
+        return None if raw is None else self._checked(read, raw, keys)
+
+    def _checked(self, read: Callable[[Any], T], raw: object, keys: tuple[str, ...]) -> T:
         try:
             return read(raw)
         except Unusable:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ..agent.network.documents import NAMES, RENDERERS, resolved
-from ..conftest import StartGuest, StartNspawn
-from . import installed
+from ..conftest import StartGuest, StartMachine, StartNspawn
+from . import images, installed
 from .cloud import CHECKOUT, Cloud
 from .light import LightGuest, Nic
 
@@ -343,3 +343,81 @@ def test_two_machines_with_systemd_reach_each_other_after_boot_and_reboot(
         cloud.attach(guest.pid, nics(number)[1])
 
     assert reach(here, 2) == EVERYTHING
+
+
+PEER = """\
+pair() {
+  ip link add $1 type veth peer name $2
+  ip link set $2 netns peer
+  ip -n peer link set $2 up
+}
+ip netns add peer
+pair near far; pair near2 far2; pair near3 far3
+ip link set near address 52:54:00:00:03:01
+ip -n peer link add link far name far.7 type vlan id 7
+ip -n peer address add 10.7.0.2/24 dev far.7
+ip -n peer address add fd07::2/64 dev far.7 nodad
+ip -n peer link set far.7 up
+ip -n peer link add bridge type bridge
+ip -n peer address add 10.8.0.2/24 dev bridge
+ip -n peer link set far2 master bridge
+ip -n peer link set far3 master bridge
+ip -n peer link set bridge up
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_vlan_a_bond_and_a_name_are_there_after_boot_and_reboot(
+    vm: StartMachine, machine12: Path, installed_agent: Path, tmp_path: Path, cloud: Cloud
+) -> None:
+    """The kernel of light and nspawn guests is this machine's, and may know neither."""
+    nic = Nic(configured=False)
+    wanted = {
+        "version": 2,
+        "ethernets": {
+            "wan": {
+                "match": {"macaddress": nic.mac},
+                "set-name": "wan0",
+                "addresses": [nic.address],
+            },
+            "near": {"match": {"macaddress": "52:54:00:00:03:01"}},
+            "near2": {},
+            "near3": {},
+        },
+        "vlans": {"near.7": {"id": 7, "link": "near", "addresses": ["10.7.0.1/24", "fd07::1/64"]}},
+        "bonds": {
+            "bond0": {
+                "interfaces": ["near2", "near3"],
+                "parameters": {"mode": "active-backup", "mii-monitor-interval": 100},
+                "addresses": ["10.8.0.1/24"],
+            }
+        },
+    }
+    layer = tmp_path / "layer"
+    (layer / SEED.lstrip("/")).mkdir(parents=True)
+    for name, text in (
+        ("meta-data", "instance-id: machine"),
+        ("user-data", "#cloud-config\n{}\n"),
+        ("network-config", json.dumps(wanted)),
+    ):
+        (layer / SEED.lstrip("/") / name).write_text(text)
+    image = images.make(machine12, tmp_path / "disk.raw", layers=[layer, installed_agent])
+    ping = "for each in 10.7.0.2 fd07::2 10.8.0.2; do ping -q -c 1 -w 20 $each; done"
+
+    guest = vm(image, cloud=cloud, nic=nic)
+    guest.sh(PEER)
+    guest.sh(f"cd {installed.HOME} && python3 -m agent run --datasource nocloud", timeout=240)
+    told = json.loads(guest.sh(f"cd {installed.HOME} && python3 -m agent status --json"))
+    guest.sh(ping, timeout=120)
+    before = guest.sh("ip -brief address show dev wan0")
+    guest.reboot()
+    guest.sh(PEER)
+    guest.sh(ping, timeout=120)
+
+    row = next(row for row in told["modules"] if row["name"] == "network")
+    assert row["detail"] == "network-config, written for netplan"
+    assert row["entries"] == []
+    assert nic.address in before
+    assert nic.address in guest.sh("ip -brief address show dev wan0")
+    assert "active-backup" in guest.read("/sys/class/net/bond0/bonding/mode").decode()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.clean import clean
 from agent.host import Host
 from agent.instance import InstanceData
 from agent.network import backends, kernel_line, netplan, v1, v2
@@ -197,6 +198,11 @@ def test_another_document_leaves_nothing_of_the_one_before(
     assert again == f"network-config, as it was for {name}"
     assert unchanged
     assert not any("eth1" in path + guest_root.text(path) for path in backends.ours(host))
+
+    gone = clean(host, seal=True)
+
+    assert set(backends.ours(host)) == set()
+    assert any("linklocal" in path or "ifcfg" in path for path in gone)
 
 
 def test_a_plan_names_the_files_and_no_password(machine: DirectoryGuest) -> None:
