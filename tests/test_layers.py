@@ -32,8 +32,8 @@ FORBIDDEN = [
     *(
         (f"agent.network.{pure}", ["agent.host"])
         for pure in (
-            *("bonds", "ip_words", "kernel_line", "model", "openstack", "reading", "resolve"),
-            *("source_routing", "v1", "v2"),
+            *("bonds", "ip_words", "kernel_line", "model", "openstack", "places", "reading"),
+            *("resolve", "source_routing", "v1", "v2"),
             *("ifupdown", "keyfile", "netplan", "networkd", "sysconfig"),
         )
     ),

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Callable, NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..host import Host
-from . import ifupdown, keyfile, netplan, networkd, sysconfig
+from . import places
 from .model import File, Network
 
 UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 WANTS = "/etc/systemd/system/multi-user.target.wants"
-Unsaid = Callable[[Network], tuple[tuple[str, str], ...]]
-
-
-def _all_said(network: Network) -> tuple[tuple[str, str], ...]:
-    return ()
 
 
 class BackEnd(NamedTuple):
     """One of the systems."""
 
     name: str
-    render: Callable[[Network], tuple[File, ...]]
-    unsaid: Unsaid
-    """Places and words of what it cannot be told."""
+    module: str
+    """What writes its files; imported when it is chosen."""
+
+    def render(self, network: Network) -> tuple[File, ...]:
+        """Return the files that it is given."""
+        files: tuple[File, ...] = self._module().render(network)
+        return files
+
+    def unsaid(self, network: Network) -> tuple[tuple[str, str], ...]:
+        """Return places and words of what it cannot be told."""
+        unsaid = getattr(self._module(), "unsaid", None)
+        return tuple(unsaid(network)) if unsaid else ()
+
+    def _module(self) -> Any:
+        return import_module(f".{self.module}", __package__)
 
 
-NETPLAN = BackEnd("netplan", netplan.render, _all_said)
-IFUPDOWN = BackEnd("ifupdown", ifupdown.render, ifupdown.unsaid)
-KEYFILE = BackEnd("networkmanager", keyfile.render, _all_said)
-NETWORKD = BackEnd("networkd", networkd.render, networkd.unsaid)
-SYSCONFIG = BackEnd("sysconfig", sysconfig.render, sysconfig.unsaid)
+NETPLAN = BackEnd("netplan", "netplan")
+IFUPDOWN = BackEnd("ifupdown", "ifupdown")
+KEYFILE = BackEnd("networkmanager", "keyfile")
+NETWORKD = BackEnd("networkd", "networkd")
+SYSCONFIG = BackEnd("sysconfig", "sysconfig")
 BACK_ENDS = {each.name: each for each in (NETPLAN, IFUPDOWN, KEYFILE, NETWORKD, SYSCONFIG)}
 
 
@@ -51,13 +59,13 @@ def choose(host: Host, wished: str | None) -> BackEnd | None:
 def _there(host: Host) -> Iterator[BackEnd]:
     if host.which("netplan"):
         yield NETPLAN
-    if host.which("ifup") and not host.kind(f"{sysconfig.DIRECTORY}/ifup-eth"):
+    if host.which("ifup") and not host.kind(f"{places.SYSCONFIG}/ifup-eth"):
         yield IFUPDOWN
     daemons = ((KEYFILE, "NetworkManager"), (NETWORKD, "systemd-networkd"))
     for back_end, unit in daemons:
         if host.kind(f"{WANTS}/{unit}.service"):
             yield back_end
-    if host.kind(f"{sysconfig.DIRECTORY}/ifup-eth"):
+    if host.kind(f"{places.SYSCONFIG}/ifup-eth"):
         yield SYSCONFIG
     for back_end, unit in daemons:
         if any(host.kind(f"{units}/{unit}.service") for units in UNITS):
@@ -66,26 +74,26 @@ def _there(host: Host) -> Iterator[BackEnd]:
 
 def ours(host: Host) -> Iterator[str]:
     """Give the paths of all files that a boot of ours has made, for any back end."""
-    for path in (netplan.PATH, ifupdown.PATH):
+    for path in (places.NETPLAN, places.INTERFACES):
         if host.kind(path):
             yield path
     for directory, prefixes in (
-        (networkd.DIRECTORY, (f"{networkd.MADE}-", f"{networkd.FOUND}-")),
-        (keyfile.DIRECTORY, (keyfile.PREFIX,)),
+        (places.NETWORKD, (f"{places.MADE}-", f"{places.FOUND}-")),
+        (places.KEYFILES, (places.PROFILE,)),
     ):
         if host.kind(directory) == "directory":
             for name in host.names(directory):
                 if name.startswith(prefixes):
                     yield f"{directory}/{name}"
-    if host.kind(sysconfig.DIRECTORY) == "directory":
-        for name in host.names(sysconfig.DIRECTORY):
-            path = f"{sysconfig.DIRECTORY}/{name}"
-            if name.startswith(sysconfig.PREFIXES) and _is_ours(host, path):
+    if host.kind(places.SYSCONFIG) == "directory":
+        for name in host.names(places.SYSCONFIG):
+            path = f"{places.SYSCONFIG}/{name}"
+            if name.startswith(places.IFCFG) and _is_ours(host, path):
                 yield path
 
 
 def _is_ours(host: Host, path: str) -> bool:
-    return (host.read(path) or b"").startswith(sysconfig.HEADER.encode())
+    return (host.read(path) or b"").startswith(places.HEADER.encode())
 
 
 def has_its_own(host: Host) -> bool:
@@ -93,15 +101,15 @@ def has_its_own(host: Host) -> bool:
     made = set(ours(host))
     for directory, suffixes in (
         ("/etc/netplan", (".yaml",)),
-        (networkd.DIRECTORY, (".network",)),
-        (keyfile.DIRECTORY, ("",)),
+        (places.NETWORKD, (".network",)),
+        (places.KEYFILES, ("",)),
         ("/etc/network/interfaces.d", ("",)),
-        (sysconfig.DIRECTORY, ()),
+        (places.SYSCONFIG, ()),
     ):
         if host.kind(directory, follow=True) != "directory":
             continue
         for name in host.names(directory):
-            ifcfg = directory == sysconfig.DIRECTORY and name.startswith("ifcfg-")
+            ifcfg = directory == places.SYSCONFIG and name.startswith("ifcfg-")
             counts = (ifcfg and name != "ifcfg-lo") or name.endswith(suffixes)
             if counts and f"{directory}/{name}" not in made:
                 return True

@@ -5,9 +5,8 @@ from __future__ import annotations
 from .ip_words import route_words, rule_words
 from .model import Bridge, Dhcp6, File, Link, Network, Route, Vlan, is_default, version
 from .networkd import link_files
+from .places import HEADER, INTERFACES
 
-PATH = "/etc/network/interfaces.d/50-linklocal"
-HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
 FAMILIES = {4: "inet", 6: "inet6"}
 
 
@@ -16,7 +15,7 @@ def render(network: Network) -> tuple[File, ...]:
     stanzas = [stanza for link in network.links for stanza in _stanzas(network, link)]
     secret = any(point.password for link in network.links for point in link.access_points)
     text = HEADER + "".join(f"\n{stanza}" for stanza in stanzas)
-    return (*link_files(network), File(PATH, text, 0o600 if secret else 0o644))
+    return (*link_files(network), File(INTERFACES, text, 0o600 if secret else 0o644))
 
 
 def unsaid(network: Network) -> tuple[tuple[str, str], ...]:

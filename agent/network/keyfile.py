@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from .model import (
     EVERYWHERE,
     AccessPoint,
@@ -19,10 +17,8 @@ from .model import (
     version,
 )
 from .networkd import link_files
+from .places import HEADER, KEYFILES, PROFILE
 
-DIRECTORY = "/etc/NetworkManager/system-connections"
-PREFIX = "linklocal-"
-HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
 TYPES = {Kind.ETHERNET: "ethernet", Kind.WIFI: "wifi"}
 RULE_PRIORITY = 30000
 """Of a rule that has none: NetworkManager wants one, and 32766 asks the main table."""
@@ -57,7 +53,7 @@ def _file(name: str, sections: Sections) -> File:
     for section, lines in sections:
         said = "".join(f"{key}={_word(value)}\n" for key, value in lines if value not in (None, ""))
         parts.append(f"[{section}]\n{said}")
-    path = f"{DIRECTORY}/{PREFIX}{name}.nmconnection"
+    path = f"{KEYFILES}/{PROFILE}{name}.nmconnection"
     return File(path, HEADER + "\n" + "\n".join(parts), 0o600)
 
 
@@ -70,6 +66,9 @@ def _word(value: object) -> str:
 
 def _uuid(name: str) -> str:
     """Return an id that is the same at every boot; its form is that of a random one."""
+    # Imported here: it brings OpenSSL, which no other back end needs.
+    from hashlib import sha256
+
     digits = sha256(f"linklocal network {name}".encode()).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
@@ -78,7 +77,7 @@ def _profile(network: Network, link: Link, point: AccessPoint | None, name: str)
     kind = TYPES.get(link.kind, link.kind.value)
     master = network.master_of(link.name)
     top: Lines = [
-        ("id", f"{PREFIX}{name}"),
+        ("id", f"{PROFILE}{name}"),
         ("uuid", _uuid(name)),
         ("type", kind),
         ("interface-name", None if link.match.mac else link.name),

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from ..errors import HostError
 from ..host import Host
 from ..report import Report
-from . import keyfile
 from .backends import BackEnd
 from .model import Network
+from .places import PROFILE
 from .resolve import Nic
 
 SYSTEMD = "/run/systemd/system"
@@ -104,7 +104,7 @@ class Live:
         self._run(["nmcli", "connection", "reload"])
         for link in network.links:
             if link.auto:
-                profile = f"{keyfile.PREFIX}{link.name}"
+                profile = f"{PROFILE}{link.name}"
                 self._run(["nmcli", "--wait", "30", "connection", "up", "id", profile])
 
     def _sysconfig(self, network: Network) -> None:

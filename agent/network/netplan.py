@@ -6,9 +6,8 @@ from typing import Any
 
 from .bonds import OPTIONS
 from .model import Bridge, Dhcp, Dhcp6, File, Kind, Link, Network, Route
+from .places import HEADER, NETPLAN
 
-PATH = "/etc/netplan/50-linklocal.yaml"
-HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
 SECTIONS = {
     Kind.ETHERNET: "ethernets",
     Kind.WIFI: "wifis",
@@ -25,7 +24,7 @@ def render(network: Network) -> tuple[File, ...]:
     import yaml
 
     words = yaml.safe_dump({"network": document(network)}, sort_keys=False, allow_unicode=True)
-    return (File(PATH, HEADER + words, 0o600),)
+    return (File(NETPLAN, HEADER + words, 0o600),)
 
 
 def document(network: Network) -> Document:

@@ -1,17 +1,10 @@
-"""The model as files of systemd-networkd, and names of NICs as files of udev. Pure.
-
-Files of what is made come first by name: a VLAN has the address of its NIC, whose own file is found
-by that address, and the first file that fits is taken.
-"""
+"""The model as files of systemd-networkd, and names of NICs as files of udev. Pure."""
 
 from __future__ import annotations
 
 from .bonds import OPTIONS
 from .model import Dhcp, Dhcp6, File, Kind, Link, Network, Route, Rule, version
-
-DIRECTORY = "/etc/systemd/network"
-MADE, FOUND = "10-linklocal", "20-linklocal"
-HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
+from .places import FOUND, HEADER, MADE, NETWORKD
 
 Lines = list[tuple[str, object]]
 
@@ -58,7 +51,7 @@ def _file(name: str, sections: list[tuple[str, Lines]]) -> File:
         said = "".join(f"{key}={_word(value)}\n" for key, value in lines if _is_said(value))
         if said:
             parts.append(f"[{section}]\n{said}")
-    return File(f"{DIRECTORY}/{name}", HEADER + "\n" + "\n".join(parts))
+    return File(f"{NETWORKD}/{name}", HEADER + "\n" + "\n".join(parts))
 
 
 def _is_said(value: object) -> bool:

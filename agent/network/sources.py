@@ -8,13 +8,13 @@ of its own, its first NIC asks by DHCP.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..host import Host
 from ..instance import InstanceData
 from ..report import Report
-from . import kernel_line, openstack, v1, v2
 from .model import Network
 from .nics import first, is_addressed
 from .resolve import Nic
@@ -24,11 +24,9 @@ CMDLINE = "/proc/cmdline"
 INITRAMFS = ("/run/initramfs", "/run/NetworkManager/initrd")
 KLIBC = "net-"
 DISABLED = "disabled"
-PARSERS: Mapping[str, Callable[[object, Report, str], Network]] = {
-    "openstack": openstack.parse,
-    "v1": v1.parse,
-    "v2": v2.parse,
-}
+CONFIG = "network-config="
+KINDS = ("openstack", "v1", "v2")
+"""Each is also the name of the module that reads it."""
 
 
 class Source(NamedTuple):
@@ -37,8 +35,17 @@ class Source(NamedTuple):
     name: str
     """In words, and before every place in it."""
     kind: str
-    """One of PARSERS, or DISABLED."""
+    """One of KINDS, or DISABLED."""
     document: Any
+
+
+def parse(source: Source, report: Report) -> Network:
+    """Return what the document of *source* describes; what cannot be used is in *report*."""
+    # One form is read in a boot, and imported.
+    network: Network = import_module(f".{source.kind}", __package__).parse(
+        source.document, report, source.name
+    )
+    return network
 
 
 def of_document(raw: Any, name: str) -> Source:
@@ -68,10 +75,15 @@ def fallback(host: Host, nics: tuple[Nic, ...]) -> Source | None:
 
 
 def _of_kernel(host: Host, base: Mapping[str, Any], instance: InstanceData) -> Source | None:
-    content = kernel_line.network_config(_line(host))
-    if content is None:
+    line = _line(host)
+    if CONFIG not in line:
         return None
     from ..user_data.document import parse_mapping
+    from .kernel_line import network_config
+
+    content = network_config(line)
+    if content is None:
+        return None
 
     name = "kernel command line network-config="
     document, _ = parse_mapping(content, name)
@@ -87,7 +99,9 @@ def _of_initramfs(host: Host, base: Mapping[str, Any], instance: InstanceData) -
         # A container sees the line of its host, and had no initramfs of its own.
         return None
     found = {name: (host.read(f"/run/{name}") or b"").decode("utf-8", "replace") for name in names}
-    document = kernel_line.from_initramfs(line, found)
+    from .kernel_line import from_initramfs
+
+    document = from_initramfs(line, found)
     return Source("kernel command line ip=", "v1", document) if document else None
 
 

@@ -11,13 +11,15 @@ from ..instance import InstanceData
 from ..journal import log
 from ..report import Report
 from ..secret import Secret
-from . import backends, ifupdown, nics
+from . import backends, nics
 from .backends import BackEnd
 from .live import Live
 from .model import File, Network
+from .places import HEADER
+from .places import INTERFACES as OURS
 from .resolve import Nic, renames, resolve
 from .source_routing import source_routed
-from .sources import DISABLED, PARSERS, SAYERS, Source, fallback
+from .sources import DISABLED, SAYERS, Source, fallback, parse
 
 INTERFACES = "/etc/network/interfaces"
 RESOLV_CONF = "/etc/resolv.conf"
@@ -85,7 +87,7 @@ def _first_usable(
 
 
 def _read(source: Source, there: tuple[Nic, ...] | None, report: Report) -> Network:
-    network = resolve(PARSERS[source.kind](source.document, report, source.name), there, report)
+    network = resolve(parse(source, report), there, report)
     # The author of version 2 can say which packets go where, and does when it matters.
     return network if source.kind == "v2" else source_routed(network)
 
@@ -127,7 +129,7 @@ def _beside(host: Host, network: Network, back_end: BackEnd) -> tuple[File, ...]
 def _interfaces(host: Host) -> tuple[File, ...]:
     """Return /etc/network/interfaces with a line that has it read ours, when it has none."""
     text = (host.read(INTERFACES) or b"").decode("utf-8", "replace")
-    directory = ifupdown.PATH.rpartition("/")[0]
+    directory = OURS.rpartition("/")[0]
     for line in text.splitlines():
         words = line.split()
         if words[:1] in (["source"], ["source-directory"]) and words[1:]:
@@ -150,4 +152,4 @@ def _resolv_conf(host: Host, network: Network) -> tuple[File, ...]:
     lines = [f"nameserver {each}" for each in servers]
     if search:
         lines.append(f"search {' '.join(search)}")
-    return (File(RESOLV_CONF, ifupdown.HEADER + "".join(f"{line}\n" for line in lines)),)
+    return (File(RESOLV_CONF, HEADER + "".join(f"{line}\n" for line in lines)),)

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from .ip_words import route_words, rule_words
 from .model import Dhcp6, File, Link, Network, Route, is_default, version
 from .networkd import link_files
+from .places import HEADER, SYSCONFIG
 
-DIRECTORY = "/etc/sysconfig/network-scripts"
-HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
-PREFIXES = ("ifcfg-", "route-", "route6-", "rule-", "rule6-")
 BRIDGE_OPTIONS = (("priority", "priority"), ("hello_time", "hello_time"), ("max_age", "max_age"))
 
 Lines = list[tuple[str, object]]
@@ -25,7 +23,7 @@ def render(network: Network) -> tuple[File, ...]:
     for link in network.links:
         lines = [*_device(network, link), *_four(link), *_six(link), *_dns(link)]
         said = "".join(f"{key}={_word(value)}\n" for key, value in lines if value not in (None, ""))
-        files.append(File(f"{DIRECTORY}/ifcfg-{link.name}", HEADER + said))
+        files.append(File(f"{SYSCONFIG}/ifcfg-{link.name}", HEADER + said))
         for family, suffix in ((4, ""), (6, "6")):
             files += _more(link, family, suffix)
     return tuple(files)
@@ -158,8 +156,8 @@ def _more(link: Link, family: int, suffix: str) -> list[File]:
     files = []
     if routes:
         text = "".join(f"{route_words(route, link.name)}\n" for route in routes)
-        files.append(File(f"{DIRECTORY}/route{suffix}-{link.name}", HEADER + text))
+        files.append(File(f"{SYSCONFIG}/route{suffix}-{link.name}", HEADER + text))
     if rules:
         text = "".join(f"{rule_words(rule)}\n" for rule in rules)
-        files.append(File(f"{DIRECTORY}/rule{suffix}-{link.name}", HEADER + text))
+        files.append(File(f"{SYSCONFIG}/rule{suffix}-{link.name}", HEADER + text))
     return files

@@ -13,7 +13,7 @@ import pytest
 from agent.clean import clean
 from agent.host import Host
 from agent.instance import InstanceData
-from agent.network import backends, kernel_line, netplan, v1, v2
+from agent.network import backends, kernel_line, places, v1, v2
 from agent.network.model import Link, Network
 from agent.network.stage import set_up
 from agent.plan import Plan
@@ -21,7 +21,7 @@ from agent.report import Report
 from agent.secret import Secret
 from tests.guests.directory import DirectoryGuest
 
-NETPLAN = netplan.PATH
+NETPLAN = places.NETPLAN
 DHCP = {"version": 2, "ethernets": {"eth0": {"dhcp4": True}}}
 STATIC = {"version": 2, "ethernets": {"eth0": {"addresses": ["192.0.2.5/24"]}}}
 V1 = {"version": 1, "config": [{"type": "physical", "name": "eth7", "subnets": [{"type": "dhcp"}]}]}
