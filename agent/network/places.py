@@ -1,4 +1,4 @@
-"""Where the files of each back end are; apart from what writes them, which is imported if chosen."""
+"""Where the files of each back end are: apart from what writes them, of which one is imported."""
 
 HEADER = "# Made by linklocal-agent from the instance's network configuration.\n"
 
