@@ -30,7 +30,12 @@ class Parameter:
 
     def of(self, request: web.Request) -> str | None:
         """Return what the query of *request* says, None when it says nothing."""
-        return request.query.get(self.name)
+        given = request.query.get(self.name)
+        words = self.schema.get("enum")
+        if given is not None and words is not None and given not in words:
+            expected = ", ".join(words)
+            raise InvalidBody(("", f"{self.name}: expected one of {expected}, got {given[:64]!r}"))
+        return given
 
     def choice(self, request: web.Request) -> str | None:
         """Return the word in *request*'s query, one of the schema's; None when it is absent."""

@@ -212,6 +212,12 @@ async def test_a_posted_password_is_read_and_forgotten(control: Plane) -> None:
         ("GET", RESETS + "/x", 404, "no such reset request: 'x'"),
         ("PUT", RESETS, 405, "PUT is not known here; expected GET, HEAD, POST"),
         ("GET", RESETS + "/x?wait=1", 404, "no such reset request: 'x'"),
+        (
+            "GET",
+            "/linklocal/v1/journal?token=god",
+            400,
+            "token: expected one of none, good, bad, got 'god'",
+        ),
     ],
 )
 async def test_errors_have_one_form(
