@@ -112,6 +112,25 @@ def test_a_restart_that_was_asked_for_restarts_the_machine(
     assert (kept["id"], kept["acknowledged"]) == (asked["id"], True)
 
 
+def test_the_daemon_is_confined(
+    service: Service, cloud: Cloud, nspawn_guest: StartNspawn, with_daemon: list[Path]
+) -> None:
+    """As the kernel says; the other tests here are of the same daemon, which works all the same."""
+    guest = nspawn_guest(cloud=cloud, nic=NIC, layers=with_daemon, forget=())
+
+    pid = guest.sh(f"systemctl show --value -p MainPID {NAME}").strip()
+    fields = dict(line.split(":\t") for line in guest.text(f"/proc/{pid}/status").splitlines())
+    mounts = [line.split() for line in guest.text(f"/proc/{pid}/mountinfo").splitlines()]
+    writable = {each[4]: "rw" in each[5].split(",") for each in mounts}
+
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
+    held = int(fields["CapBnd"], 16)
+    for forbidden in (12, 16, 17, 19, 21, 25):  # NET_ADMIN, modules, raw I/O, ptrace, ADMIN, TIME
+        assert not held >> forbidden & 1
+    assert (writable["/"], writable["/etc"]) == (False, True)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_so_it_does_in_a_virtual_machine(
