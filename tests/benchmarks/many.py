@@ -124,6 +124,8 @@ def serving(state: Path, directory: Path, cores: set[int], workers: int = 1) -> 
     finally:
         process.terminate()
         process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def memory(pid: int) -> int:

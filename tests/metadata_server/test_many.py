@@ -6,7 +6,7 @@ import pytest
 
 from tests.benchmarks.many import measure, show
 
-MANY = 20_000
+MANY = 10_000
 
 
 @pytest.mark.slow
