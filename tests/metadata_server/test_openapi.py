@@ -185,11 +185,14 @@ def map_path_parameters(context, path_parameters):
 
 
 @schemathesis.hook
-def map_query(context, query):
+def before_call(context, case, kwargs):
     # What is waited for does not come.
-    if query and isinstance(query.get("wait"), (int, float)) and query["wait"] > 0:
-        query["wait"] = min(query["wait"], 0.01)
-    return query
+    try:
+        wait = float((case.query or {{}}).get("wait", 0))
+    except (TypeError, ValueError):
+        return
+    if 0 < wait <= 60:
+        case.query["wait"] = 0.01
 """
 
 SETTINGS = """
