@@ -238,7 +238,9 @@ class Story:
             made.add("session token", token.encode())
         good = {"X-aws-ec2-metadata-token": tokens[0]}
         wrong = {"X-Metadata-Token": made.text("wrong session token")}
-        told = {**good, "Referer": made.text("referer"), "User-Agent": made.text("user agent")}
+        # The journal names clients by what they call themselves: that is what it is for.
+        agent = made.text("user agent", r"^cloud file /var/lib/linklocal/state\.sqlite(-wal|-shm)?$")
+        told = {**good, "Referer": made.text("referer"), "User-Agent": agent}
         answers = self.http(
             guest,
             {"url": f"{url}/openstack/latest/securitykey", "headers": good},
