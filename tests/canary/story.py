@@ -239,7 +239,7 @@ class Story:
         good = {"X-aws-ec2-metadata-token": tokens[0]}
         wrong = {"X-Metadata-Token": made.text("wrong session token")}
         # The journal names clients by what they call themselves: that is what it is for.
-        agent = made.text("user agent", r"^cloud file /var/lib/linklocal/state\.sqlite(-wal|-shm)?$")
+        agent = made.text("user agent", r"^cloud file /var/lib/linklocal/state\.sqlite(-wal)?$")
         told = {**good, "Referer": made.text("referer"), "User-Agent": agent}
         answers = self.http(
             guest,
