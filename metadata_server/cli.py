@@ -186,14 +186,26 @@ async def _serve(
             gc.freeze()
             gc.enable()
             _announce(server, directory if token is not None else None, arguments)
-            reloads = asyncio.create_task(_reload(server, changed, arguments))
+            tasks = [
+                asyncio.create_task(_reload(server, changed, arguments)),
+                asyncio.create_task(_tell_alive()),
+            ]
             await stop.wait()
-            reloads.cancel()
+            for task in tasks:
+                task.cancel()
             notify.stopping()
             log.info("stopping")
         finally:
             if token is not None:
                 withdraw(directory, Secret(token.encode()))
+
+
+async def _tell_alive() -> None:
+    """Tell systemd's watchdog that this loop turns; a stuck one is started again."""
+    seconds = notify.watchdog_seconds()
+    while seconds is not None:
+        notify.alive()
+        await asyncio.sleep(seconds)
 
 
 def _stop(stop: asyncio.Event) -> None:

@@ -23,6 +23,18 @@ def stopping() -> None:
     _send("STOPPING=1", "STATUS=Finishing requests under way")
 
 
+def watchdog_seconds() -> float | None:
+    """Return how often systemd is to be told that the service lives; None when it does not ask."""
+    given = os.environ.get("WATCHDOG_USEC", "")
+    asked = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    # Twice in the time it waits, as sd_watchdog_enabled(3) advises.
+    return int(given) / 2e6 if asked and given.isdigit() and int(given) else None
+
+
+def alive() -> None:
+    _send("WATCHDOG=1")
+
+
 def _send(*lines: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):

@@ -137,6 +137,8 @@ class Daemon:
         step, pause, last = "enrol", 0.0, ""
         try:
             while True:
+                # The longest a step takes is a poll and a pause, well below the unit's WatchdogSec.
+                notify.notify("WATCHDOG=1")
                 try:
                     done, step = step, self._steps[step]()
                     if done == "poll" and not self._resets.unacknowledged(self._instance):
