@@ -26,7 +26,7 @@ EVERYTHING = message(
     ("X: y", b"a letter"),
     ("X: y", b"rem cmd"),
     ("Launch-Index: 7", SH),
-    ("X: y", b"#include\nhttp://127.0.0.1:1/\n"),
+    ("X: y", b"#include\nftp://127.0.0.1/a\n"),
     ("X: y", b"\n#!/bin/sh\n"),
 )
 

@@ -60,6 +60,8 @@ def known(url: str) -> list[str]:
     return sorted(each["id"] for each in call("GET", url + ALL)["instances"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_create_is_whole_or_not_at_all(tmp_path: Path) -> None:
     wanted = [str(each["id"]) for each in THREE]
     outcomes = []
