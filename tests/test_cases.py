@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .conftest import Serve
-from .guests.cases import WATCHED, Case, cases, differences, status_of
+from .guests.cases import WATCHED, Case, cases, changed, differences, status_of
 from .guests.directory import DirectoryGuest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -58,9 +58,7 @@ def test_a_second_boot_changes_nothing(
 
     boot(guest_root.root, url, case.datasource)
 
-    after = guest_root.snapshot(*WATCHED)
-    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
-    assert changed - case.again == set()
+    assert changed(before, guest_root.snapshot(*WATCHED)) - case.again == set()
 
 
 def test_a_new_instance_id_does_everything_again(serve: Serve, guest_root: DirectoryGuest) -> None:

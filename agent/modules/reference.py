@@ -69,7 +69,7 @@ def page() -> str:
     text = HEAD + "".join(f"{line}\n" for line in lines)
     for name, module in modules:
         text += f"\n## {name.name}\n\n{_about(module)}\n"
-        for title, schema in _schemas(module.schema, ""):
+        for title, schema in schemas(module.schema, ""):
             text += _table(title, schema)
     return text + _rest("Not part of Linklocal", NICHE)
 
@@ -94,15 +94,15 @@ def _about(module: Module) -> str:
     return f"{text}\n\n{more}".strip() if more else text
 
 
-def _schemas(schema: Any, title: str) -> Iterator[tuple[str, Any]]:
-    """Yield *schema* and the records within, each with the key that holds it."""
+def schemas(schema: Any, title: str) -> Iterator[tuple[str, Any]]:
+    """Yield *schema* and the records within, each with the keys that lead to it, by dots."""
     if keys(schema):
         yield title, schema
     hints = get_type_hints(schema, include_extras=True)
     for name in schema._fields:
         record = RECORDS.get((schema.__name__, name)) or _record(hints[name])
         if record is not None:
-            yield from _schemas(record, f"{title}.{name}".lstrip("."))
+            yield from schemas(record, f"{title}.{name}".lstrip("."))
 
 
 def _record(hint: Any) -> Any:

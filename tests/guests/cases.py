@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import yaml
 
-from .light import Status
+from .light import LightGuest, Status
 from .passwords import opens
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -19,6 +20,8 @@ STATUS = "/run/linklocal/status.json"
 BAD = ("failed", "refused", "not run", "warning")
 # What a boot may change: a second boot is looked at there.
 WATCHED = ("/etc", "/root", "/home", "/opt", "/usr/local", "/var/lib/linklocal", "/var/spool/cron")
+MARKS = "rm -rf /var/lib/linklocal/agent/instances/*/marks /var/lib/linklocal/agent/once"
+"""Without them everything is to be done again; what modules know of their own work stays."""
 
 
 class Guest(Protocol):
@@ -65,11 +68,53 @@ class Case(NamedTuple):
         """Files that a second boot may change."""
         return frozenset(self.expect.get("again", ()))
 
+    def may_change_twice(self, path: str) -> bool:
+        """Say whether a second application may change *path*: the user's commands are run again."""
+        return any(fnmatchcase(path, each) for each in (*self.again, *self.expect.get("twice", ())))
+
 
 def below(folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.is_file():
             yield str(path.relative_to(folder)), path.read_bytes()
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """Return the paths that two snapshots do not agree on."""
+    return {path for path in {*before, *after} if before.get(path) != after.get(path)}
+
+
+# A guest's own Python walks its whole root: what is older than the guest is its image's, and told
+# by its status alone.
+_WALK = """
+import hashlib, json, os, stat, sys
+since, skipped = float(sys.argv[1]), set(sys.argv[2:])
+found = {}
+for top, names, files in os.walk("/"):
+    names[:] = [name for name in names if os.path.join(top, name) not in skipped]
+    for name in names + files:
+        path = os.path.join(top, name)
+        s = os.lstat(path)
+        size = 0 if stat.S_ISDIR(s.st_mode) else s.st_size
+        found[path] = "%o %d:%d %d" % (s.st_mode, s.st_uid, s.st_gid, size)
+        if stat.S_ISLNK(s.st_mode):
+            found[path] += " " + os.readlink(path)
+        elif stat.S_ISREG(s.st_mode) and s.st_ctime >= since:
+            found[path] += " " + hashlib.sha256(open(path, "rb").read()).hexdigest()
+json.dump(found, sys.stdout)
+"""
+# The kernel's, what is gone at the next boot, and the agent's own log.
+NOT_KEPT = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log/linklocal")
+
+
+def whole(guest: LightGuest, since: float) -> dict[str, str]:
+    """Return everything on *guest*'s disk in words that can be compared.
+
+    *since* is when it was made, in seconds of the clock.
+    """
+    done = guest.run(["python3", "-c", _WALK, str(since), *NOT_KEPT], check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def cases(kind: str) -> list[Case]:
