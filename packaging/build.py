@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
@@ -103,26 +104,11 @@ def main() -> int:
     # What argparse and the converters print is the same everywhere.
     os.environ.update(SOURCE_DATE_EPOCH=str(release.epoch), COLUMNS="80", LC_ALL="C", TZ="UTC")
     sys.path.insert(0, str(CHECKOUT))
-    described = yaml.safe_load((HERE / "nfpm.yaml").read_text())
-    stage = CHECKOUT / "build/packages"
-    shutil.rmtree(stage, ignore_errors=True)
     shutil.rmtree(options.output, ignore_errors=True)
     options.output.mkdir(parents=True)
-    for name in described["packages"]:
-        lay_out(name, stage / name, release)
-    (stage / "changelog.yaml").write_text(changelog(release))
-    settle(stage, release.epoch)
-    for name, package in described["packages"].items():
-        for kind in KINDS:
-            path = stage / f"{name}.{kind}.yaml"
-            path.write_text(
-                yaml.safe_dump(recipe(described["common"], name, package, kind, stage, release))
-            )
-            _run(
-                "nfpm", "package", "--config", path, "--packager", kind, "--target", options.output
-            )
-        bill = options.output / f"{name}-{release.version}.cdx.json"
-        bill.write_text(bill_of_materials(name, release))
+    # A place of its own: two builds at once are not in each other's way.
+    with tempfile.TemporaryDirectory(prefix="linklocal-packages-") as stage:
+        build(Path(stage), options.output, release)
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(options.output.iterdir())
@@ -133,6 +119,24 @@ def main() -> int:
     for path in sorted(options.output.iterdir()):
         print(f"{path.stat().st_size:>9} {path.name}")
     return 0
+
+
+def build(stage: Path, output: Path, release: Release) -> None:
+    """Build the packages and their bills of materials into *output*, by way of *stage*."""
+    described = yaml.safe_load((HERE / "nfpm.yaml").read_text())
+    for name in described["packages"]:
+        lay_out(name, stage / name, release)
+    (stage / "changelog.yaml").write_text(changelog(release))
+    settle(stage, release.epoch)
+    for name, package in described["packages"].items():
+        for kind in KINDS:
+            path = stage / f"{name}.{kind}.yaml"
+            path.write_text(
+                yaml.safe_dump(recipe(described["common"], name, package, kind, stage, release))
+            )
+            _run("nfpm", "package", "--config", path, "--packager", kind, "--target", output)
+        bill = output / f"{name}-{release.version}.cdx.json"
+        bill.write_text(bill_of_materials(name, release))
 
 
 def recipe(

@@ -51,6 +51,13 @@ for word in $(cat /proc/cmdline); do
   esac
 done
 """
+# Arguments: mount options, a directory for it all, the script.
+BAKE = """\
+mount -t overlay overlay -o "$1" "$2/merged"
+mount --bind "$2/files" "$2/merged/mnt"
+mount -t proc proc "$2/merged/proc"
+DEBIAN_FRONTEND=noninteractive exec chroot "$2/merged" /bin/sh -ec "$3"
+"""
 UNITS = {
     "linklocal-test-hand.service": (HAND, "dev-virtio\\x2dports-org.linklocal.test.device.wants"),
     "linklocal-test-network.service": (NETWORK, "sysinit.target.wants"),
@@ -82,6 +89,23 @@ def make(lower: Path, image: Path, *, layers: Sequence[Path] = (), mib: int = 10
     run(["unshare", "--mount", "sh", "-ec", script, "sh", lowers, str(below), str(image)])
     shutil.rmtree(tools)
     return image
+
+
+def bake(lower: Path, layer: Path, script: str, *, files: Sequence[Path] = ()) -> Path:
+    """Run *script* in *lower*, what it changes going into *layer*, as a builder of images does.
+
+    *layer* may have files already. *files* are seen in the directory /mnt.
+    """
+    place = layer.with_suffix(".bake")
+    for name in ("work", "merged", "files"):
+        (place / name).mkdir(parents=True)
+    for path in files:
+        shutil.copy(path, place / "files")
+    options = f"lowerdir={lower},upperdir={layer},workdir={place / 'work'}"
+    argv = ["unshare", "--mount", "sh", "-ec", BAKE, "sh", options, str(place), script]
+    run(argv)
+    shutil.rmtree(place)
+    return layer
 
 
 def write_tools(directory: Path) -> None:

@@ -67,11 +67,12 @@ class VirtualMachine:
         disks: Sequence[Path] = (),
         append: str = "",
         kernel: Path | None = None,
+        identity: str = "",
     ) -> None:
         self.name = name
         self.nic = nic or Nic()
-        self.uuid = str(uuid.uuid4())
-        """Of the firmware, as DMI tells it."""
+        self.uuid = identity or str(uuid.uuid4())
+        """Of the firmware, as DMI tells it: on OpenStack the instance's id."""
         self._cloud = cloud
         self._image, self._gib, self._memory, self._disks = image, gib, mib_memory, disks
         self._product, self._append = product, append
