@@ -120,6 +120,11 @@ class Catalog:
         *address* is a literal one, as a socket names its peer. What is said most exactly wins:
         address and interface, address, interface, and at last the default instance.
         """
+        found = self.id_at(address, interface)
+        return self.by_id(found) if found is not None else None
+
+    def id_at(self, address: str, interface: str | None = None) -> str | None:
+        """Return the id of what `at` returns; this reads nothing."""
         if ":" in address:
             address = normalised(address)
         known = self._by_origin
@@ -128,7 +133,7 @@ class Catalog:
             found = known.get((address, interface)) or found or known.get((None, interface))
         if found is None:
             found = known.get(ANYWHERE)
-        return self.by_id(found) if found is not None else None
+        return found
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all instances, always in the same order; this reads none of them."""

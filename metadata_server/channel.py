@@ -39,6 +39,7 @@ class Setup(NamedTuple):
     hosts: tuple[str, ...]
     proxy: Proxy | None
     rate: int | None
+    strangers: int
     vendor_data: dict[str, str]
     access_log: bool
     level: int

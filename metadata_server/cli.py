@@ -25,6 +25,7 @@ from .config import ServerConfig, exposed, json_schema, load, unheard
 from .config_values import CONTROL_LISTEN, LISTEN, read_control_listen, read_listen
 from .errors import ConfigError, ServerError
 from .example import example_instance
+from .files import Shortage
 from .listeners import inherited
 from .runtime import publish, runtime_directory, withdraw
 from .secret import Secret
@@ -279,11 +280,14 @@ def _start_logging(config: ServerConfig) -> None:
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop
     try:
         import uvloop
     except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    Shortage(loop).watch()
     return loop
 
 

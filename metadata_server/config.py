@@ -46,6 +46,7 @@ from .control.listen import check_listen
 from .day.journal import LIMIT as JOURNAL_LIMIT
 from .errors import ConfigError
 from .instance import Instance, empty
+from .rates import STRANGERS
 from .reset.hashing import SCHEMES, Work
 from .secret import Secret
 
@@ -81,6 +82,8 @@ class Limits:
     user_data: int = USER_DATA_LIMIT
     rate: int | None = None
     """Requests a second from one guest; None is any."""
+    strangers: int = STRANGERS
+    """Requests a second from one place that is no guest's."""
     journal: int = JOURNAL_LIMIT
     """Entries of the journal that are kept."""
 
@@ -198,6 +201,12 @@ LIMITS: Final = Section(
             f"most bytes of user data before base64; default: {USER_DATA_LIMIT}",
         ),
         Key("rate", Whole(1, 1_000_000), "most requests a second of one guest; default: any"),
+        Key(
+            "strangers",
+            Whole(1, 1_000_000),
+            "most requests a second of one address, or of 64 bits of an IPv6 one, that is no"
+            f" guest's; default: {STRANGERS}",
+        ),
         Key(
             "journal",
             Whole(0, 1_000_000),

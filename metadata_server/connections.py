@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 from aiohttp import web
 
 from .channel import pass_connection
+from .errors import BadRequest
 from .metrics import Counters
 from .paths import BOOT_REPORT, PLATFORM_RESET, RESET, read_path
 
@@ -25,6 +26,19 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Quick = Callable[[str, str, Mapping[str, str]], "bytes | None"]
 """What answers a GET of an address, a target and headers; None when it needs a closer look."""
+
+
+class Side(NamedTuple):
+    """What a listener has to know of guests, told by the addresses they ask from."""
+
+    quick: Quick | None
+    is_known: Callable[[str], bool]
+    turned_away: Callable[[str], bytes | None]
+    """Counts a stranger's request; gives the whole answer when it is one too many."""
+    not_http: Callable[[], bytes]
+    """Gives the whole answer to what is not HTTP."""
+    refused: Callable[[], web.StreamResponse]
+    """Gives the same answer for aiohttp to send."""
 
 
 class Patience(NamedTuple):
@@ -66,7 +80,6 @@ _PLAIN_HEADERS: Final = frozenset(
         "x-metadata-token",
     }
 )
-_NOT_HTTP: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _CONNECTIONS: Final = ("keep-alive", "close")
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -114,18 +127,18 @@ class Connection(asyncio.Protocol):
         "_handler",
         "_held",
         "_quick",
-        "_server",
         "_single",
         "active",
         "address",
         "begun",
         "busy",
+        "server",
         "stuck",
         "transport",
     )
 
     def __init__(self, server: GuestServer) -> None:
-        self._server = server
+        self.server = server
         self._handler: asyncio.Protocol | None = None
         self._quick = True
         """Whether aiohttp has nothing to do, so that the next request may be answered here."""
@@ -148,21 +161,25 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else ""
-        self.active = self._server.time()
-        self._server.registry.add(self)
-        self._server.counters.opened(self._server.number)
+        self.active = self.server.time()
+        self.server.registry.add(self)
+        self.server.counters.opened(self.server.number)
 
     def data_received(self, data: bytes) -> None:
-        self.active = self._server.time()
+        self.active = self.server.time()
         if self._quick and self.transport is not None:
-            found = self._server.plain(self.address, data)
+            found = self.server.plain(self.address, data)
             if found is not None:
                 answer, last = found
                 self.transport.write(answer)
                 if last:
                     self.transport.close()
                 return
-            if self._server.passed_on(self.transport, data):
+            if self._handler is None and (away := self.server.side.turned_away(self.address)):
+                self.transport.write(away)
+                self.transport.close()
+                return
+            if self.server.passed_on(self.transport, data):
                 # Closed here, open there.
                 self.transport.abort()
                 return
@@ -178,8 +195,8 @@ class Connection(asyncio.Protocol):
                 self.transport.close()
                 return
         if self._handler is None and self.transport is not None:
-            self._handler = self._server.handler()
-            self._server.registry.own(self._handler, self)
+            self._handler = self.server.handler()
+            self.server.registry.own(self._handler, self)
             self._handler.connection_made(self.transport)
         if self._handler is not None:
             self._handle(self._handler, data)
@@ -191,14 +208,15 @@ class Connection(asyncio.Protocol):
             # Of an address that is none, which aiohttp before 3.9 leaves to us.
             log.debug("what a client sent is not HTTP: %s", type(error).__name__)
             if self.transport is not None:
-                self.transport.write(_NOT_HTTP)
+                self.server.counters.answered(self.server.number, BadRequest.status)
+                self.transport.write(self.server.side.not_http())
                 self.transport.close()
 
     def eof_received(self) -> bool | None:
         return self._handler.eof_received() if self._handler is not None else None
 
     def pause_writing(self) -> None:
-        self.stuck = self._server.time()
+        self.stuck = self.server.time()
         if self._handler is not None:
             self._handler.pause_writing()
         if self._quick and self.transport is not None:
@@ -215,8 +233,8 @@ class Connection(asyncio.Protocol):
         self.transport = None
         if self._held is not None:
             self._held.cancel()
-        self._server.registry.remove(self, self._handler)
-        self._server.counters.closed(self._server.number)
+        self.server.registry.remove(self, self._handler)
+        self.server.counters.closed(self.server.number)
         if self._handler is not None:
             self._handler.connection_lost(exc)
 
@@ -229,7 +247,7 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """Know that the answer to it is there."""
         self.busy -= 1
-        self.active = self._server.time()
+        self.active = self.server.time()
 
     def written(self) -> None:
         """Know that the answer is on its way and the connection stays."""
@@ -239,11 +257,11 @@ class Connection(asyncio.Protocol):
         """Read nothing from the guest for so long."""
         if self.transport is not None and self._held is None:
             self.transport.pause_reading()
-            self._held = self._server.loop.call_later(seconds, self._release)
+            self._held = self.server.loop.call_later(seconds, self._release)
 
     def _release(self) -> None:
         self._held = None
-        self.active = self._server.time()
+        self.active = self.server.time()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -257,7 +275,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self, server: GuestServer) -> None:
         """Close when this is *server*'s and aiohttp has nothing to do with it."""
-        if self._server is server and self._quick and self.transport is not None:
+        if self.server is server and self._quick and self.transport is not None:
             self.transport.close()
 
     def drop(self) -> None:
@@ -312,9 +330,24 @@ class Registry:
             self._sweep = loop.call_later(self._patience.look, self._look, loop)
 
     def _make_room(self) -> None:
-        """Close what has been idle longest of the guest that has most; some at once, for speed."""
-        ((address, number),) = Counter(each.address for each in self._all).most_common(1)
-        idle = [each for each in self._all if each.address == address and not each.busy]
+        """Close what has been idle longest of the guest that has most; some at once, for speed.
+
+        Strangers count as one: however many addresses they have, they take no guest's place.
+        """
+        held = Counter((each.server, each.address) for each in self._all)
+        owners = {
+            (server, address): address if server.side.is_known(address) else ""
+            for server, address in held
+        }
+        totals: Counter[str] = Counter()
+        for key, number in held.items():
+            totals[owners[key]] += number
+        ((owner, number),) = totals.most_common(1)
+        idle = [
+            each
+            for each in self._all
+            if owners[each.server, each.address] == owner and not each.busy
+        ]
         idle.sort(key=lambda each: each.active)
         for each in idle[: max(1, number // 16)]:
             each.drop()
@@ -327,6 +360,30 @@ def most_connections() -> int:
     return max(1, min(files - RESERVED_FILES, MOST))
 
 
+class _Handler(web.RequestHandler):
+    """aiohttp's protocol, with words of ours for what it refuses itself."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: GuestServer, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._server = server
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to what could not be read, without a word of what it was."""
+        if status != BadRequest.status:
+            return super().handle_error(request, status, exc, message)
+        log.debug("what a client sent is not HTTP: %s", type(exc).__name__)
+        self._server.counters.answered(self._server.number, status)
+        return self._server.side.refused()
+
+
 class GuestServer(web.Server):
     """aiohttp's server behind connections of ours; one for each listener."""
 
@@ -334,37 +391,39 @@ class GuestServer(web.Server):
         self,
         handler: Handler,
         registry: Registry,
-        quick: Quick | None,
+        side: Side,
         request: Callable[..., web.BaseRequest],
         counters: Counters,
         number: int,
         passing: socket.socket | None,
         **settings: Any,
     ) -> None:
-        """Answer with *handler*; *quick* is asked first, unless it is None.
+        """Answer with *handler*, after *side* was asked.
 
         *number* is the listener's among those that *counters* counts for. Connections for the
         writer of several processes go through *passing*.
         """
         # Idle connections are the registry's.
-        super().__init__(handler, request_factory=request, keepalive_timeout=1e6, **settings)
+        self._settings = {**settings, "keepalive_timeout": 1e6}
+        super().__init__(handler, request_factory=request, **self._settings)
         self.registry = registry
         self.counters = counters
         self.number = number
         self._passing = passing
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
-        self._answer = quick
+        self.side = side
 
     def __call__(self) -> Any:
         return Connection(self)
 
     def plain(self, address: str, data: bytes) -> tuple[bytes, bool] | None:
         """Return the answer to a plain request and whether it is the last; None when it is none."""
-        if self._answer is None or (found := read_plain(data)) is None:
+        answerer = self.side.quick
+        if answerer is None or (found := read_plain(data)) is None:
             return None
         target, headers = found
-        answer = self._answer(address, target, headers)
+        answer = answerer(address, target, headers)
         return (answer, closes(headers)) if answer is not None else None
 
     def passed_on(self, transport: asyncio.Transport, data: bytes) -> bool:
@@ -383,7 +442,7 @@ class GuestServer(web.Server):
 
     def handler(self) -> asyncio.Protocol:
         """Return a protocol of aiohttp's, for one connection."""
-        return cast(asyncio.Protocol, super().__call__())
+        return _Handler(self, loop=self.loop, **self._settings)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Close what is idle, and finish the requests under way within *timeout* seconds."""

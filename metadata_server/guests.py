@@ -23,7 +23,7 @@ from . import ec2, huawei, openstack
 from .access_log import AccessLogger
 from .boot_reports import LIMIT as REPORT_LIMIT
 from .boot_reports import BootReports
-from .connections import GuestServer, Registry, closes
+from .connections import GuestServer, Registry, Side, closes
 from .day.asked import noted
 from .day.cells import Cells
 from .day.journal import LONGEST, Recorder
@@ -47,9 +47,9 @@ from .mailbox import LIMIT, Mailbox
 from .metrics import Counters
 from .notices import served
 from .paths import BOOT_REPORT, EC2_TOKEN, HUAWEI_TOKEN, PLATFORM_RESET, RESET, Names, read_path
-from .rates import Rates
+from .rates import STRANGERS_REMEMBERED, Rates, place
 from .rendered import Answer, Rendered
-from .replies import GuestRequest, Reply, refusal, start
+from .replies import GuestRequest, Reply, closing, refusal, start
 from .store import Store
 from .tokens import EC2, HUAWEI, REQUIRED, TOKEN_HEADERS, Family, Tokens, read_ttl
 from .tree import TEXT, Live
@@ -101,6 +101,7 @@ class Guests:
         hosts: tuple[str, ...] = (),
         proxy: Proxy | None = None,
         rate: int | None = None,
+        strangers: int | None = None,
         vendor_data: DynamicData | None = None,
         registry: Registry | None = None,
         counters: Counters | None = None,
@@ -113,9 +114,9 @@ class Guests:
 
         Without *reports* those of boots are another process's to take.
         *launched* tells when an instance was made, in seconds since 1970. *rate* is the most
-        requests a second of one instance. *catch_up* is called before each request, to know all
-        that was known elsewhere before it. Requests are noted by *recorder*; *spoiler* knows the
-        faults.
+        requests a second of one instance, *strangers* of one place that is nobody's. *catch_up* is
+        called before each request, to know all that was known elsewhere before it. Requests are
+        noted by *recorder*; *spoiler* knows the faults.
         """
         self._catalog = catalog
         self._tokens = tokens
@@ -128,6 +129,9 @@ class Guests:
         self._hosts = Hosts(hosts)
         self._vendor_data = vendor_data or DynamicData({})
         self._rates = Rates(rate) if rate is not None else None
+        self._strangers = (
+            Rates(strangers, remembered=STRANGERS_REMEMBERED) if strangers is not None else None
+        )
         self._registry = Registry() if registry is None else registry
         self._counters = Counters(("guests",)) if counters is None else counters
         self._catch_up = catch_up
@@ -156,8 +160,14 @@ class Guests:
         return GuestServer(
             partial(self, interface=interface, number=number),
             self._registry,
-            # What is answered at once is not logged.
-            partial(self._quick, interface, number) if access_log is None else None,
+            Side(
+                # What is answered at once is not logged.
+                quick=partial(self._quick, interface, number) if access_log is None else None,
+                is_known=partial(self._is_known, interface),
+                turned_away=partial(self._turned_away, interface, number),
+                not_http=partial(closing, NOT_HTTP),
+                refused=partial(Reply, NOT_HTTP, close=True),
+            ),
             partial(_request, self._registry),
             self._counters,
             number,
@@ -276,6 +286,27 @@ class Guests:
         head = start(found.status, int(time.time()))
         return head + (_CLOSE if closes(headers) else b"") + found.rest
 
+    def _is_known(self, interface: str | None, address: str) -> bool:
+        """Say whether requests from *address* are a guest's, or passed on for guests."""
+        if self._proxy is not None and self._proxy.trusts(address):
+            return True
+        return self._catalog.id_at(address, interface) is not None
+
+    def _turned_away(self, interface: str | None, number: int, address: str) -> bytes | None:
+        """Return the answer to what a stranger asks too often, before anybody reads what it is."""
+        if self._strangers is None:
+            return None
+        if self._catch_up is not None:
+            self._catch_up()
+        if self._is_known(interface, address):
+            return None
+        wait = self._strangers.wait(place(address))
+        if not wait:
+            return None
+        self._counters.answered(number, TooManyRequests.status)
+        answer = refusal(TooManyRequests.status, "Too many requests.", None)
+        return closing(answer.with_header("Retry-After", str(ceil(wait))))
+
     def _rendered_first(
         self, instance: Instance, revision: int, target: str
     ) -> Answer | Live | None:
@@ -294,7 +325,13 @@ class Guests:
         if self._catch_up is not None:
             self._catch_up()
         headers = request.headers
-        caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
+        try:
+            caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
+        except NotFound:
+            if isinstance(request, GuestRequest):
+                # How often a stranger asks is looked at where a connection begins.
+                request.is_last = not self._is_known(interface, request.remote or "")
+            raise
         self._check_host(request)
         instance = caller.instance
         if isinstance(request, GuestRequest):
@@ -548,4 +585,5 @@ def _limit_hops(request: web.BaseRequest, hops: int) -> None:
     link.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
 
 
+NOT_HTTP: Final = refusal(400, "Expected a well-formed request of HTTP/1.1.", None)
 STRANGE_HOST: Final = "Expected an address, localhost or a configured name in the Host header."

@@ -27,6 +27,8 @@ class Lookup(Protocol):
 
     def at(self, address: str, interface: str | None = None) -> Instance | None: ...
 
+    def id_at(self, address: str, interface: str | None = None) -> str | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Proxy:

@@ -96,7 +96,8 @@ address, `localhost` or configured name; a proxy's signature is wrong |
 | 405 | the path has other methods |
 | 409 | the password was posted already |
 | 413 | a boot report is too long |
-| 429 | the guest asks more often than `limits.rate`; `Retry-After` says when it may ask again |
+| 429 | the guest asks more often than `limits.rate`, or somebody who is no guest more often than \
+`limits.strangers`; `Retry-After` says when to ask again |
 | 431 | the head of the request is too long |
 
 The body is HTML, or JSON or plain text for clients that accept no HTML.

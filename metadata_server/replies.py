@@ -100,6 +100,13 @@ class Reply(web.StreamResponse):
         return b"".join((rest[:split], connection, b"\r\n", body))
 
 
+def closing(answer: Answer) -> bytes:
+    """Return the whole of *answer* as the last one of its connection."""
+    head = start(answer.status, int(time.time()))
+    rest, split = answer.rest, answer.split
+    return b"".join((head, rest[:split], b"Connection: close\r\n", rest[split:]))
+
+
 @lru_cache(maxsize=16)
 def start(status: int, second: int) -> bytes:
     phrase = HTTPStatus(status).phrase

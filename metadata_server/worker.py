@@ -102,6 +102,7 @@ class Worker:
             hosts=setup.hosts,
             proxy=setup.proxy,
             rate=setup.rate,
+            strangers=setup.strangers,
             counters=Counters(setup.listeners, memoryview(shared)[start : start + size]),
             vendor_data=DynamicData(setup.vendor_data),
             catch_up=self._catch_up,

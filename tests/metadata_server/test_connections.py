@@ -20,13 +20,15 @@ import pytest
 
 from metadata_server.connections import Patience, Registry, read_plain
 from metadata_server.instance import Identify, Instance
-from metadata_server.rates import Rates
+from metadata_server.metrics import STATUSES, Counters
+from metadata_server.rates import Rates, place
 from metadata_server.secret import Secret
 
-from .guest_side import BARE, FULL, listening, parse, proxy, with_options
+from .guest_side import BARE, FULL, Answer, listening, parse, proxy, with_options
 
 HOST = b"Host: 169.254.169.254\r\n"
 LEAF = "/latest/meta-data/instance-id"
+CLOSE = "Connection: close"
 SHORT = Patience(idle=0.3, head=0.2, stuck=0.3, look=0.02)
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -421,3 +423,105 @@ async def test_no_other_load_balancer_is_believed() -> None:
         answer = await side.ask("/latest/meta-data/hostname", headers=balanced("10.9.9.9").items())
 
     assert answer.text == BARE.hostname
+
+
+# What is no request
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"canary\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01canary\r\n\r\n",
+        get("/canary", "Content-Length: 1", "Content-Length: 2"),
+        get("/canary", "Content-Length: canary"),
+        get("/canary", "Transfer-Encoding: canary"),
+        get("/canary", "no canary"),
+        get("/canary", "Can\x00ary: 1"),
+        get("/canary", "X: " + "canary" * 2000),
+        get("/" + "canary" * 2000),
+        b"GET http://[canary/ HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_refused_in_our_words(sent: bytes) -> None:
+    counters = Counters(("guests",))
+    async with listening(FULL, counters=counters) as side:
+        answer = parse(raw := await side.raw(sent))
+
+    assert raw.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.headers["connection"] == "close"
+    assert b"Expected a well-formed request" in answer.body
+    assert b"canary" not in raw
+    assert "server" not in answer.headers
+    assert sum(counters.row(0)[: len(STATUSES)]) == 1
+
+
+# Who is no guest
+
+
+async def test_a_stranger_who_asks_too_often_is_turned_away_and_no_guest_is() -> None:
+    async with listening(FULL, strangers=3) as side:
+        found: dict[str, list[Answer]] = {}
+        put = b"PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        for source in ("127.0.0.9", "127.0.0.10", "127.0.0.1"):
+            asked = (get(LEAF), get("/", "X-Other: 1"), put, b"?\r\n\r\n") * 2
+            if source == "127.0.0.1":
+                asked = (get(LEAF, CLOSE),) * 8
+            found[source] = []
+            for request in asked:
+                async with linked(side.port, source) as link:
+                    link.writer.write(request)
+                    found[source].append(parse(await link.ends()))
+
+    for source in ("127.0.0.9", "127.0.0.10"):
+        statuses = [answer.status for answer in found[source]]
+        assert statuses[:3] == [404] * 3
+        assert 429 in statuses[3:]
+        assert {answer.headers["connection"] for answer in found[source]} == {"close"}
+    assert {answer.headers["retry-after"] for answer in found["127.0.0.9"][-1:]} == {"1"}
+    assert [answer.status for answer in found["127.0.0.1"]] == [200] * 8
+
+
+async def test_a_trusted_proxy_is_no_stranger() -> None:
+    async with listening(FULL, strangers=1, proxy=proxy("127.0.0.1")) as side:
+        answers = [await side.ask(LEAF, headers=balanced("10.9.9.8").items()) for _ in range(4)]
+
+    assert {answer.status for answer in answers} == {400}
+
+
+async def test_strangers_of_many_addresses_take_no_guests_place() -> None:
+    async with listening(FULL, registry=Registry(most=8)) as side, linked(side.port) as first:
+        async with linked(side.port) as second:
+            pairs = [
+                await asyncio.open_connection(
+                    "127.0.0.1", side.port, local_addr=(f"127.0.2.{number}", 0)
+                )
+                for number in range(1, 20)
+            ]
+            heads = [(await link.ask(get(LEAF)))[0] for link in (first, second)]
+        for _, writer in pairs:
+            writer.close()
+
+    assert all(b" 200 " in head for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("address", "same", "other"),
+    [
+        ("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"),
+        ("2001:db8::1", "2001:db8::ffff:0:1", "2001:db8:0:1::1"),
+        ("fe80::1%eth0", "fe80::2%eth0", "fe81::1"),
+    ],
+)
+def test_strangers_are_told_apart_by_what_one_of_them_can_have(
+    address: str, same: str, other: str
+) -> None:
+    assert place(address) == place(same) != place(other)
+
+
+def test_no_more_strangers_are_remembered_than_there_is_room_for() -> None:
+    rates = Rates(1, remembered=4)
+
+    assert [rates.wait(str(number)) for number in range(100)] == [0.0] * 100
+    assert len(rates) == 4
+    assert rates.wait("99") > 0
