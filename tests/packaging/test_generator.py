@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ..guests.cloud import CHECKOUT
 
 GENERATOR = CHECKOUT / "systemd/linklocal-generator"
 DMI = "sys/class/dmi/id"
 COMMENTS = "# only comments\n\n---\n"
+
+PLATFORMS = yaml.safe_load((CHECKOUT / "tests/data/platforms.yaml").read_text())
 
 # What a machine has, by file, and the first word of the answer with a part of the reason.
 MACHINES = {
@@ -46,26 +51,80 @@ MACHINES = {
     "seed": ({"var/lib/cloud/seed/nocloud-net/meta-data": ""}, "on by /var/lib/cloud/seed"),
     "a disc": ({"sys/class/block/sr0": None, "sys/class/block/vda": None}, "on by sr0"),
     "two disks": ({"sys/class/block/vda": None, "sys/class/block/vdb": None}, "on by a second"),
+    "a small partition": (
+        {
+            "sys/class/block/vda": None,
+            "sys/class/block/vda3/partition": "3\n",
+            "sys/class/block/vda3/size": "131072\n",
+        },
+        "on by vda3",
+    ),
+    "a firmware's partition": (
+        {"sys/class/block/vda14/partition": "14\n", "sys/class/block/vda14/size": "4096\n"},
+        "off: ",
+    ),
     "one disk": ({"sys/class/block/vda": None, "sys/class/block/vda1": None}, "off: "),
 }
 
 
-@pytest.mark.parametrize(("files", "answer"), MACHINES.values(), ids=MACHINES)
-def test_a_machine_is_started_on(tmp_path: Path, files: dict[str, str | None], answer: str) -> None:
+def started(root: Path, files: Mapping[str, str | None], environment: Mapping[str, str]) -> str:
+    """Return the generator's reason on a machine with *files*, None being a directory."""
     for name, content in files.items():
-        path = tmp_path / name
+        path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             path.mkdir()
         else:
             path.write_text(content)
-    early = tmp_path / "early"
-    environment = {"PATH": os.environ["PATH"], "LINKLOCAL_ROOT": str(tmp_path)}
+    early = root / "early"
+    whole = {"PATH": os.environ["PATH"], "LINKLOCAL_ROOT": str(root), **environment}
 
-    argv = [str(GENERATOR), str(tmp_path / "normal"), str(early), str(tmp_path / "late")]
-    subprocess.run(argv, env=environment, check=True)
+    argv = [str(GENERATOR), str(root / "normal"), str(early), str(root / "late")]
+    subprocess.run(argv, env=whole, check=True)
 
-    reason = (tmp_path / "run/linklocal/generator").read_text()
-    assert reason.startswith(answer)
+    reason = (root / "run/linklocal/generator").read_text()
     wanted = early / "multi-user.target.wants/linklocal-agent.target"
-    assert wanted.is_symlink() is answer.startswith("on")
+    assert wanted.is_symlink() is reason.startswith("on ")
+    return reason
+
+
+@pytest.mark.parametrize(("files", "answer"), MACHINES.values(), ids=MACHINES)
+def test_a_machine_is_started_on(tmp_path: Path, files: dict[str, str | None], answer: str) -> None:
+    assert started(tmp_path, files, {}).startswith(answer)
+
+
+def of_platform(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the files of a machine as tests/data/platforms.yaml describes it."""
+    files: dict[str, str | None] = {
+        f"{DMI}/{name}": f"{value}\n" for name, value in row.get("dmi", {}).items()
+    }
+    files |= {path.lstrip("/"): text for path, text in row.get("files", {}).items()}
+    files["proc/cmdline"] = row.get("line", "") + "\n"
+    files |= {"sys/class/block/sda/size": "41943040\n", "sys/class/block/sda1/size": "41900000\n"}
+    if {"config-2", "cidata"} & {each.lower() for each in row.get("labels", ())}:
+        files |= {"sys/class/block/sda2/size": "131072\n", "sys/class/block/sda2/partition": "2\n"}
+    return files
+
+
+@pytest.mark.parametrize("row", PLATFORMS, ids=lambda row: str(row["name"]))
+def test_where_the_agent_finds_a_datasource_it_is_started(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    environ = row.get("files", {}).get("/proc/1/environ", "")
+    environment = dict(word.partition("=")[::2] for word in environ.split("\0") if word)
+
+    reason = started(tmp_path, of_platform(row), environment)
+
+    if row["datasource"]:
+        assert reason.startswith("on "), reason
+
+
+def test_most_platforms_without_one_cost_nothing(tmp_path: Path) -> None:
+    without = [row for row in PLATFORMS if not row["datasource"]]
+    reasons = [
+        started(tmp_path / str(number), of_platform(row), {}) for number, row in enumerate(without)
+    ]
+
+    started_for_nothing = [reason for reason in reasons if reason.startswith("on ")]
+    assert len(without) > 10
+    assert len(started_for_nothing) < len(without) / 4, started_for_nothing
