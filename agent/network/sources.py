@@ -29,6 +29,10 @@ KINDS = ("openstack", "v1", "v2")
 """Each is also the name of the module that reads it."""
 
 
+OF_DATASOURCE = ("network_data.json", "network-config")
+"""Names of documents that the platform serves to every machine, asked for or not."""
+
+
 class Source(NamedTuple):
     """A document, and who has it."""
 
@@ -113,8 +117,8 @@ def _of_datasource(host: Host, base: Mapping[str, Any], instance: InstanceData) 
     if not instance.network_config:
         return None
     if instance.network_kind == "openstack":
-        return Source("network_data.json", "openstack", instance.network_config)
-    return of_document(instance.network_config, "network-config")
+        return Source(OF_DATASOURCE[0], "openstack", instance.network_config)
+    return of_document(instance.network_config, OF_DATASOURCE[1])
 
 
 def _line(host: Host) -> str:
