@@ -45,9 +45,10 @@ def clean(host: Host, *, logs: bool = False, seal: bool = False) -> list[str]:
         # Addresses and names of NICs are those of the machine that the image was made on.
         paths += [*RESETD, RANDOM, DBUS_ID, *host_keys(host), *ours(host)]
     gone = [path for path in paths if remove_all(host, path)]
-    if seal and host.read(MACHINE_ID) not in (None, b"uninitialized\n"):
-        # systemd makes a new one at the first boot, and knows by the word that it is one.
-        host.write(MACHINE_ID, b"uninitialized\n", mode=0o444)
+    if seal and host.read(MACHINE_ID):
+        # systemd makes a new one. At the word `uninitialized` it would also enable every service of
+        # the vendor's presets, which on Debian is all of them, networkd and its waiting included.
+        host.write(MACHINE_ID, b"", mode=0o444)
         gone.append(MACHINE_ID)
     return gone
 

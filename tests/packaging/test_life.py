@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,9 +55,9 @@ def booted(guest: NspawnGuest) -> str:
     return guest.sh("linklocal-agent status --wait --timeout 60")
 
 
-def reset(service: Service) -> None:
+def reset(service: Service, instance: Mapping[str, object] = INSTANCE) -> None:
     done = service.ctl(
-        *("reset-password", str(INSTANCE["id"]), "--user", "root", "--password-stdin"),
+        *("reset-password", str(instance["id"]), "--user", "root", "--password-stdin"),
         *("--wait", "20"),
         input=PASSWORD,
     )
@@ -100,6 +100,36 @@ def test_installed_booted_reset_upgraded_removed_and_purged(
         assert set(guest.sh(LEFT).split()) <= ASKED_FOR
         guest.reboot()
         assert guest.sh("systemctl list-units --all --no-legend 'linklocal*'").strip() == ""
+
+
+def test_a_sealed_machine_boots_as_a_new_one(
+    nspawn_guest: StartNspawn, cloud: Cloud, layer: Path
+) -> None:
+    own = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /etc/hostname"
+    daemon = "linklocal-resetd status --json"
+    with cloud.serve([INSTANCE]) as service:
+        guest = nspawn_guest(cloud=cloud, nic=NIC, layers=[layer], product="OpenStack Nova")
+        install(guest, AGENT)
+        booted(guest)
+        reset(service)
+        before = guest.sh(own).splitlines()
+        identity = json.loads(guest.sh(daemon))["fingerprint"]
+        guest.sh("systemctl stop linklocal-resetd systemd-random-seed")
+        guest.sh("linklocal-agent clean --seal")
+        guest.halt()
+
+    other = {**INSTANCE, "id": "0e8f4c2a-5a3b-4d7f-9f0e-6d2b8c1a7f35", "name": "ecs-copy"}
+    with cloud.serve([other]) as service:
+        guest.boot()
+        after = guest.sh(f"linklocal-agent status --wait --timeout 60 >/dev/null; {own}")
+        assert [one for one in after.splitlines() if one in before] == []
+        assert after.splitlines()[-1] == "ecs-copy"
+        assert json.loads(guest.sh(daemon))["fingerprint"] != identity
+        assert "applied" not in guest.sh("linklocal-resetd history")
+        assert guest.read("/root/ran") == b"ran\nran\n"
+        # Nothing was enabled that its owner had not enabled.
+        assert guest.sh("systemctl is-enabled systemd-networkd || :") == "disabled\n"
+        reset(service, other)
 
 
 def test_a_machine_without_a_datasource_starts_nothing(
