@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import crowd, many, server
+from . import against_nova, crowd, many, server
 
 if TYPE_CHECKING:
     from .boot import Cost
@@ -27,6 +27,10 @@ def show_server() -> None:
     say(f"{'workload':40} {'ours':>8} {'bare':>8} {'ratio':>6}")
     for row in rows:
         say(f"{row.name:40} {row.ours:8.0f} {row.bare:8.0f} {row.ratio:6.2f}")
+
+
+def show_nova() -> None:
+    say("\n" + against_nova.show(against_nova.measure(progress)))
 
 
 def show_guests() -> None:
@@ -81,6 +85,7 @@ def show_machine() -> None:
 
 PARTS = {
     "server": show_server,
+    "nova": show_nova,
     "guests": show_guests,
     "boot": show_boot,
     "machine": show_machine,

@@ -43,9 +43,14 @@ class Row(NamedTuple):
         return self.ours / self.bare
 
 
+class Started(NamedTuple):
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def _started(argv: list[str], core: int) -> Iterator[int]:
-    """Yield the port that a server, kept on one core, says it listens on in its first line."""
+def started(argv: list[str], core: int) -> Iterator[Started]:
+    """Run a server on one core; it says what port it listens on in its first line."""
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         os.sched_setaffinity(process.pid, {core})
@@ -54,13 +59,28 @@ def _started(argv: list[str], core: int) -> Iterator[int]:
         port = re.search(r"(\d+)/?\s*$", line)
         if port is None:
             raise RuntimeError(f"no port in {line!r}")
-        yield int(port[1])
+        yield Started(int(port[1]), process.pid)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _token(port: int) -> str:
+@contextlib.contextmanager
+def linklocal(core: int) -> Iterator[Started]:
+    """Run our server, with everything on that is on by default."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        tokens = directory / "tokens"
+        tokens.touch(0o600)
+        tokens.write_text("benchmark-token-0123456789abcdef\n")
+        config = directory / "server.yaml"
+        config.write_text(CONFIG.format(tokens=tokens, state=directory / "state"))
+        argv = [sys.executable, "-m", "metadata_server", "--config", str(config)]
+        with started(argv, core) as found:
+            yield found
+
+
+def token(port: int) -> str:
     request = (
         b"PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         b"X-aws-ec2-metadata-token-ttl-seconds: 21600\r\nContent-Length: 0\r\n\r\n"
@@ -72,21 +92,13 @@ def measure(report: Callable[[str], None]) -> list[Row]:
     """Run every workload on both sides in turn; the medians of ROUNDS rounds."""
     cores = sorted(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        tokens = directory / "tokens"
-        tokens.touch(0o600)
-        tokens.write_text("benchmark-token-0123456789abcdef\n")
-        config = directory / "server.yaml"
-        config.write_text(CONFIG.format(tokens=tokens, state=directory / "state"))
-        ours = stack.enter_context(
-            _started([sys.executable, "-m", "metadata_server", "--config", str(config)], cores[0])
-        )
+        ours = stack.enter_context(linklocal(cores[0]))
         bare = stack.enter_context(
-            _started([sys.executable, "-m", "tests.benchmarks.bare"], cores[0])
+            started([sys.executable, "-m", "tests.benchmarks.bare"], cores[0])
         )
         os.sched_setaffinity(0, {cores[-1]})
         try:
-            return _rows(ours, bare, report)
+            return _rows(ours.port, bare.port, report)
         finally:
             os.sched_setaffinity(0, cores)
 
@@ -94,7 +106,7 @@ def measure(report: Callable[[str], None]) -> list[Row]:
 def _rows(ours: int, bare: int, report: Callable[[str], None]) -> list[Row]:
     leaf = load.request_bytes("/latest/meta-data/instance-type")
     with_token = load.request_bytes(
-        "/latest/meta-data/instance-type", [("X-aws-ec2-metadata-token", _token(ours))]
+        "/latest/meta-data/instance-type", [("X-aws-ec2-metadata-token", token(ours))]
     )
     document = load.request_bytes("/openstack/latest/meta_data.json")
     closing = load.request_bytes("/latest/meta-data/instance-type", keep=False)
