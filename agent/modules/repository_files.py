@@ -19,11 +19,15 @@ def read_id(raw: object, blank: str) -> str:
     raise ValueError("expected a repository's name such as 'epel'")
 
 
-def read_values(raw: Mapping[Any, Any]) -> dict[str, str]:
-    """Return what a repository's keys are set to, as text; raises ValueError."""
+def read_values(raw: Mapping[Any, Any], *, as_spelled: bool = False) -> dict[str, str]:
+    """Return what keys are set to, as text; raises ValueError.
+
+    Those of a repository are in lower case whatever is given, others may need to be *as_spelled*.
+    """
     values: dict[str, str] = {}
     for name, value in raw.items():
-        key = str(name).strip().lower().replace("-", "_")
+        key = str(name).strip()
+        key = key if as_spelled else key.lower().replace("-", "_")
         if not _KEY.fullmatch(key):
             raise ValueError(f"expected a key such as 'baseurl', got {name!r}")
         items = value if isinstance(value, list) else [value]

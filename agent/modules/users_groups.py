@@ -315,9 +315,18 @@ def _add(user: User, place: str, context: Context) -> None:
             log_init=not user.no_log_init,
             inactive=user.inactive,
             expiredate=user.expiredate,
-            selinux_user=user.selinux_user,
+            selinux_user=_selinux_user(user, place, context),
         )
     )
+
+
+def _selinux_user(user: User, place: str, context: Context) -> Optional[str]:
+    """Return the SELinux user where there is SELinux; elsewhere useradd would make no account."""
+    host = context.host
+    if user.selinux_user is not None and host.live and host.kind("/sys/fs/selinux/enforce") is None:
+        context.report.warning(f"{place}.selinux_user", "not set: there is no SELinux here")
+        return None
+    return user.selinux_user
 
 
 # Keys that are about the making of an account alone.

@@ -70,7 +70,9 @@ def _config(raw: object, context: Context) -> dict[str, str]:
     if "configdir" in raw:
         context.report.warning(f"{place}.configdir", "cannot be moved; left as it is")
     try:
-        values = read_values({k: v for k, v in raw.items() if k != "configdir" and v is not None})
+        given = {k: v for k, v in raw.items() if k != "configdir" and v is not None}
+        # zypp.conf has keys such as solver.onlyRequires.
+        values = read_values(given, as_spelled=True)
     except ValueError as error:
         context.report.refused(place, str(error))
         return {}

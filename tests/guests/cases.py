@@ -22,6 +22,8 @@ BAD = ("failed", "refused", "not run", "warning")
 WATCHED = ("/etc", "/root", "/home", "/opt", "/usr/local", "/var/lib/linklocal", "/var/spool/cron")
 MARKS = "rm -rf /var/lib/linklocal/agent/instances/*/marks /var/lib/linklocal/agent/once"
 """Without them everything is to be done again; what modules know of their own work stays."""
+MARKED = "/var/lib/linklocal/agent/instances/*/marks/*"
+"""A mark says what was wrong when it was made: a user that was made is not made again."""
 
 
 class Guest(Protocol):
@@ -64,13 +66,19 @@ class Case(NamedTuple):
         return str(self.expect.get("datasource", "openstack"))
 
     @property
+    def slow(self) -> bool:
+        """Say whether light guests leave it to the slow tier."""
+        return bool(self.expect.get("slow", False))
+
+    @property
     def again(self) -> frozenset[str]:
         """Files that a second boot may change."""
         return frozenset(self.expect.get("again", ()))
 
     def may_change_twice(self, path: str) -> bool:
         """Say whether a second application may change *path*: the user's commands are run again."""
-        return any(fnmatchcase(path, each) for each in (*self.again, *self.expect.get("twice", ())))
+        patterns = (*self.again, *self.expect.get("twice", ()), MARKED)
+        return any(fnmatchcase(path, each) for each in patterns)
 
 
 def below(folder: Path) -> Iterator[tuple[str, bytes]]:

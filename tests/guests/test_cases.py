@@ -88,7 +88,11 @@ def boot(guest: LightGuest, datasource: str) -> str:
     return f"status {done.returncode}\n{(done.stdout + done.stderr).decode()}"
 
 
-@pytest.mark.parametrize("case", ALL, ids=[case.name for case in ALL])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] if case.slow else []) for case in ALL],
+    ids=[case.name for case in ALL],
+)
 def test_a_boot_makes_what_the_case_expects_and_to_do_it_again_changes_nothing(
     case: Case, served: Served, light_guest: StartGuest, release: Release
 ) -> None:

@@ -17,32 +17,39 @@ pytestmark = [pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(900)]
 MIB = 2**20
 CONFIG = """\
 #cloud-config
+growpart: {mode: growpart, devices: [/], ignore_growroot_disabled: true}
+resize_rootfs: noblock
+device_aliases: {first: /dev/vdb}
 disk_setup:
-  /dev/vdb: {table_type: gpt, layout: [[50, 83], [50, 82]]}
+  first: {table_type: gpt, layout: [[50, 83], [50, 82]]}
   /dev/vdd: {table_type: gpt, layout: true}
+  /dev/vde: {table_type: mbr, layout: [100], overwrite: true}
 fs_setup:
-- {label: data, filesystem: ext4, device: /dev/vdb, partition: 1}
+- {label: data, filesystem: ext4, device: first, partition: 1, overwrite: false}
 - {filesystem: swap, device: /dev/vdb, partition: 2}
-- {label: scratch, filesystem: xfs, device: /dev/vdc, partition: none}
+- {label: scratch, filesystem: xfs, device: /dev/vdc, partition: none, extra_opts: [-m, reflink=0]}
 - {label: taken, filesystem: ext4, device: /dev/vdd, partition: none}
+- {label: made, filesystem: ext4, device: /dev/vde, partition: auto, replace_fs: ext3,
+   cmd: "mkfs.%(filesystem)s -q -L %(label)s -I 256 %(device)s"}
 mounts:
 - [LABEL=data, /data]
 - [/dev/vdc, /srv/scratch, xfs, noatime]
 - [/dev/vdb2, none, swap, sw, '0', '0']
 - [/dev/no-such-disk, /nowhere, ext4]
-swap: {filename: /swap.file, size: 64M}
+swap: {filename: /swap.file, size: auto, maxsize: 64M}
 """
 
 
 @pytest.fixture
 def disks(tmp_path: Path) -> list[Path]:
-    """Two empty disks, and one that holds somebody's file system."""
-    made = [tmp_path / f"{name}.raw" for name in ("empty", "larger", "taken")]
-    for path, size in zip(made, (256, 512, 64)):
+    """Two empty disks, and two that hold somebody's file systems."""
+    made = [tmp_path / f"{name}.raw" for name in ("empty", "larger", "taken", "given up")]
+    for path, size in zip(made, (256, 512, 64, 64)):
         path.touch()
         with path.open("r+b") as file:
             file.truncate(size * MIB)
-    images.run(["mke2fs", "-q", "-t", "ext4", "-F", "-L", "precious", str(made[-1])])
+    for path in made[2:]:
+        images.run(["mke2fs", "-q", "-t", "ext4", "-F", "-L", "precious", str(path)])
     return made
 
 
@@ -52,6 +59,7 @@ def test_disks_are_made_grown_and_mounted_and_stay_so(
     image = images.make(machine12, tmp_path / "disk.raw", layers=[installed_agent])
     guest = vm(image, disks=disks, gib=3)
     guest.write("/root/user-data", CONFIG.encode(), mode=0o600)
+    guest.write("/etc/growroot-disabled", b"")
     small = root_size(guest)
 
     first = run_agent(guest)
@@ -73,6 +81,7 @@ def test_disks_are_made_grown_and_mounted_and_stay_so(
     assert seen["vdb2"] == ("swap", None, "[SWAP]")
     assert seen["vdc"] == ("xfs", "scratch", "/srv/scratch")
     assert seen["vdd"] == ("ext4", "precious", None)
+    assert seen["vde1"] == ("ext4", "made", None)
     assert swapped == {"/dev/vdb2", "/swap.file"}
     assert "LABEL=rootfs\t" in table.replace(" ", "\t")
     assert same == (seen, table)

@@ -25,7 +25,10 @@ auth = token_endpoint.Token("http://{CONTROL}/v2.1", "{TOKEN}")
 print(client.Client("2.1", session=session.Session(auth=auth)).servers.get_password(
     "{ID}", "/run/key.pem"))
 """
-CONFIG = "#cloud-config\npost_password: {user: root}\n"
+CONFIG = """\
+#cloud-config
+post_password: {user: root, url: "http://169.254.169.254/openstack/2013-04-04/password"}
+"""
 
 
 def test_only_the_owner_of_the_key_learns_the_password(
