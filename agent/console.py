@@ -11,7 +11,8 @@ PATH = "/dev/console"
 PATIENCE = 5.0
 """Seconds that a console may take nothing, as one that is stopped does, or a pipe nobody reads."""
 _FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
-_NOBODY = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO)
+# A device can be written on a read-only file system, too: what cannot is a mere file.
+_NOBODY = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.EROFS)
 
 
 def opened() -> int | None:

@@ -151,6 +151,7 @@ def cache() -> Path:
 
 def packages_of(name: str) -> tuple[str, ...]:
     packages = {
+        DEBIAN11: (*FEWER_PACKAGES, "ifupdown"),
         DEBIAN12: PACKAGES,
         MACHINE11: OTHER_MACHINES,
         MACHINE12: MACHINE_PACKAGES,

@@ -7,6 +7,7 @@ runs on, and 13.
 from __future__ import annotations
 
 import base64
+import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -119,6 +120,37 @@ def test_a_boot_makes_what_the_case_expects_and_to_do_it_again_changes_nothing(
 
     again = changed(after, whole(guest, made))
     assert [path for path in sorted(again) if not case.may_change_twice(path)] == [], said
+
+
+# The guest's own root once more, with nothing in it that can be written, and the plan made there.
+READ_ONLY = """
+mount --rbind / /mnt
+awk '$5 ~ "^/mnt" { sub(/^rw/, "ro", $6); print $6, $5 }' /proc/self/mountinfo |
+    while read -r options point; do mount -o "remount,bind,$options" "$point"; done
+! touch /mnt/etc/written /mnt/run/written 2>/dev/null
+exec chroot /mnt sh -ec 'cd "$0" && exec python3 -m agent plan --json --datasource "$1"' "$0" "$@"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ALL, ids=[case.name for case in ALL])
+def test_a_plan_is_made_on_a_root_that_cannot_be_written(
+    case: Case, served: Served, light_guest: StartGuest, debian12: Path, installed_agent: Path
+) -> None:
+    made = time.time()
+    guest = light_guest(served.cloud, served.nics[case.name], layers=[installed_agent])
+    case.prepare(guest)
+    before = whole(guest, made)
+
+    done = guest.run(
+        ["unshare", "--mount", "sh", "-ec", READ_ONLY, installed.HOME, case.datasource]
+    )
+
+    text = done.stdout.decode()
+    assert done.returncode == (case.expect["status"] == "failed"), text + done.stderr.decode()
+    assert json.loads(text)["effects"]
+    assert "Read-only" not in text
+    assert changed(before, whole(guest, made)) == set()
 
 
 def test_a_new_instance_id_does_everything_again(
