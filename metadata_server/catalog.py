@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import count
@@ -23,6 +24,8 @@ class Origin(NamedTuple):
         return self.address if self.interface is None else f"{self.address}%{self.interface}"
 
 
+AT_ONCE: Final = 32
+"""Instances that are looked at before somebody else gets a turn: a few milliseconds' worth."""
 ANYWHERE: Final = Origin(None, None)
 
 
@@ -141,6 +144,20 @@ class Catalog:
 
     def all(self) -> tuple[Instance, ...]:
         return tuple(each for each in map(self.by_id, self.ids()) if each is not None)
+
+    async def wanted(self, wants: Callable[[Instance], bool]) -> list[Instance]:
+        """Return the instances that *wants* says yes to; others' work is done in between.
+
+        One of the state is read at its first use, and there may be a hundred thousand of them.
+        """
+        found = []
+        for number, instance_id in enumerate(self.ids()):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            instance = self.by_id(instance_id)
+            if instance is not None and wants(instance):
+                found.append(instance)
+        return found
 
     def known(self) -> tuple[Instance | Stored, ...]:
         """Return all instances, those that are stored by what identifies them."""

@@ -148,11 +148,12 @@ class Huawei:
         return web.json_response({"server": self._view(request, self._servers.at(request))})
 
     async def list_details(self, request: web.Request) -> web.Response:
-        found = [
-            each
-            for each in self._servers.all(project_of(request))
-            if not request.query or _wanted(each, request.query, self._view(request, each))
-        ]
+        found = await self._servers.all(
+            project_of(request),
+            lambda each: (
+                not request.query or _wanted(each, request.query, self._view(request, each))
+            ),
+        )
         limit = _number(request, "limit", PAGE, most=LONGEST_PAGE)
         start = (_number(request, "offset", 1, most=1_000_000_000) - 1) * limit
         shown, marker = page(request, found[max(start, 0) :], limit)
@@ -171,7 +172,7 @@ class Huawei:
     async def create(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         dry = body.flag("dry_run")
-        known, now = self._servers.all(None), self._servers.overlay.now()
+        known, now = await self._servers.all(None), self._servers.overlay.now()
         order = from_ecs(body.table("server"), project_of(request), known, now)
         hash = None
         if order.password is not None:

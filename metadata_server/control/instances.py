@@ -199,7 +199,8 @@ class Instances:
         found = self._catalog.ids()
         if NAME.of(request) is not None or TAG.name in request.query:
             # Only these are looked for in what instances are, of which there may be many.
-            found = tuple(each.id for each in self._catalog.all() if _is_like(each, request))
+            like = await self._catalog.wanted(lambda each: _is_like(each, request))
+            found = tuple(each.id for each in like)
         if marker := MARKER.of(request):
             if marker not in found:
                 raise InvalidBody(

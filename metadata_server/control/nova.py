@@ -68,10 +68,10 @@ class Nova:
         ]
 
     async def list_servers(self, request: web.Request) -> web.Response:
-        return self._list(request, details=False)
+        return await self._list(request, details=False)
 
     async def list_details(self, request: web.Request) -> web.Response:
-        return self._list(request, details=True)
+        return await self._list(request, details=True)
 
     async def show_server(self, request: web.Request) -> web.Response:
         return _answer(request, {"server": self._view(request, self._servers.at(request))})
@@ -79,7 +79,7 @@ class Nova:
     async def create_server(self, request: web.Request) -> web.Response:
         project = project_of(request)
         body = await read_body(request)
-        known, now = self._servers.all(None), self._servers.overlay.now()
+        known, now = await self._servers.all(None), self._servers.overlay.now()
         order = from_nova(body.table("server"), project, known, now)
         hash = None
         if order.password is not None:
@@ -148,19 +148,19 @@ class Nova:
         return _answer(request, status=204)
 
     async def list_keypairs(self, request: web.Request) -> web.Response:
-        found = [{"keypair": _keypair(key)} for key in self._keys(request).values()]
+        found = [{"keypair": _keypair(key)} for key in (await self._keys(request)).values()]
         return _answer(request, {"keypairs": found})
 
     async def show_keypair(self, request: web.Request) -> web.Response:
-        key = self._keys(request).get(request.match_info["key"])
+        key = (await self._keys(request)).get(request.match_info["key"])
         if key is None:
             raise NotFound(f"Keypair {request.match_info['key'][:255]} not found")
         return _answer(request, {"keypair": _keypair(key)})
 
-    def _keys(self, request: web.Request) -> dict[str, Key]:
+    async def _keys(self, request: web.Request) -> dict[str, Key]:
         """Return the key pairs of the project's instances by name; the first of a name counts."""
         found: dict[str, Key] = {}
-        for instance in self._servers.all(project_of(request)):
+        for instance in await self._servers.all(project_of(request), lambda each: bool(each.keys)):
             for key in instance.keys:
                 found.setdefault(key.name, key)
         return found
@@ -168,11 +168,11 @@ class Nova:
     def _view(self, request: web.Request, instance: Instance) -> dict[str, Any]:
         return server_view(instance, self._servers.overlay.times(instance.id), _base(request))
 
-    def _list(self, request: web.Request, *, details: bool) -> web.Response:
+    async def _list(self, request: web.Request, *, details: bool) -> web.Response:
         query = request.query
         project = None if _true(query.get("all_tenants")) else project_of(request)
         project = query.get("project_id") or query.get("tenant_id") or project
-        found = [each for each in self._servers.all(project) if _wanted(each, query)]
+        found = await self._servers.all(project, lambda each: _wanted(each, query))
         shown, marker = page(request, found, _limit(request))
         base = _base(request)
         body: dict[str, Any] = {

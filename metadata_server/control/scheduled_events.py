@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -88,9 +89,11 @@ class ScheduledEvents:
 
     def _events(self, request: web.Request) -> Iterator[tuple[Instance, Maintenance]]:
         if self._day is not None:
-            for instance in self._servers.all(project_of(request)):
-                for event in self._day.events.of(instance.id).maintenance:
-                    yield instance, event
+            for instance_id, _ in self._day.events.all():
+                with suppress(NotFound):
+                    instance = self._servers.known(instance_id, project_of(request))
+                    for event in self._day.events.of(instance_id).maintenance:
+                        yield instance, event
 
     def _at(self, request: web.Request) -> tuple[Instance, Maintenance]:
         name = request.match_info["event"]

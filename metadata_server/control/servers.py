@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -56,10 +56,13 @@ class Servers:
             )
         return found
 
-    def all(self, project: str | None) -> list[Instance]:
-        """Return the instances of *project*, None is any."""
-        found = self._catalog.all()
-        return [each for each in found if project is None or each.project_id == project]
+    async def all(
+        self, project: str | None, wants: Callable[[Instance], bool] = lambda _: True
+    ) -> list[Instance]:
+        """Return the instances of *project*, None is any, that *wants* says yes to."""
+        return await self._catalog.wanted(
+            lambda each: project in (None, each.project_id) and wants(each)
+        )
 
     def enrolled(self, instance: Instance) -> bool:
         """Say whether the guest has a reset daemon, ours or the platform's own."""
