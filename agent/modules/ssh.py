@@ -11,6 +11,7 @@ from .base import Context, Frequency, Module, Stage
 from .families import family
 from .memory import recall, remember
 from .readers import kind, read_line
+from .sshd_config import complaint
 from .user_list import default_user
 
 DIRECTORY = "/etc/ssh"
@@ -160,8 +161,13 @@ def _announce_certificates(given: Mapping[str, Secret], context: Context) -> Non
         line = f"HostCertificate {path}"
         if path.endswith("-cert.pub") and line not in text.splitlines():
             text = f"{line}\n{text}"
-    if text.encode("utf-8", "surrogateescape") != config:
-        host.write("/etc/ssh/sshd_config", text.encode("utf-8", "surrogateescape"), mode=0o600)
+    if text.encode("utf-8", "surrogateescape") == config:
+        return
+    said = complaint(text, context)
+    if said is not None:
+        context.report.refused("ssh_keys", f"sshd refuses the certificate: {said}")
+        return
+    host.write("/etc/ssh/sshd_config", text.encode("utf-8", "surrogateescape"), mode=0o600)
 
 
 def _make(types: tuple[str, ...], context: Context) -> None:

@@ -59,19 +59,20 @@ def set_for_all(keyword: str, value: str, place: str, context: Context) -> None:
     after = with_setting(before, keyword, value)
     if after != before:
         draft = after if path == FILE else after + main
-        complaint = _complaint(draft, context)
-        if complaint is not None:
-            context.report.failed(place, f"sshd refuses it: {complaint}")
+        said = complaint(draft, context)
+        if said is not None:
+            context.report.failed(place, f"sshd refuses it: {said}")
             return
         host.write(path, after.encode("utf-8", "surrogateescape"), mode=0o600)
         host.reload_service(*family(host).ssh_services)
     _check_effect(keyword, value, place, context)
 
 
-def _complaint(draft: str, context: Context) -> Optional[str]:
+def complaint(draft: str, context: Context) -> Optional[str]:
+    """Say why sshd would not start with the configuration *draft*, None when it would."""
     host = context.host
     path = f"{context.scripts}/sshd_config.draft"
-    program = _sshd(context)
+    program = sshd(context)
     if program is None:
         return None
     host.write(path, draft.encode("utf-8", "surrogateescape"), mode=0o600)
@@ -85,7 +86,7 @@ def _complaint(draft: str, context: Context) -> Optional[str]:
 
 
 def _check_effect(keyword: str, value: str, place: str, context: Context) -> None:
-    program = _sshd(context)
+    program = sshd(context)
     if program is None:
         return
     completed = context.host.run([program, "-T"])
@@ -99,7 +100,8 @@ def _check_effect(keyword: str, value: str, place: str, context: Context) -> Non
             )
 
 
-def _sshd(context: Context) -> Optional[str]:
+def sshd(context: Context) -> Optional[str]:
+    """Return the path of sshd where it can be asked, with the directory that it wants made."""
     host = context.host
     program = host.which("sshd")
     if program is None or not host.runs:

@@ -151,7 +151,7 @@ def cache() -> Path:
 
 def packages_of(name: str) -> tuple[str, ...]:
     packages = {
-        DEBIAN11: (*FEWER_PACKAGES, "ifupdown"),
+        DEBIAN11: (*FEWER_PACKAGES, "netplan.io"),
         DEBIAN12: PACKAGES,
         MACHINE11: OTHER_MACHINES,
         MACHINE12: MACHINE_PACKAGES,
