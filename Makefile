@@ -7,7 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # With CI=true nothing may be skipped, and the slow tier is run too.
 export CI
 
-.PHONY: help demo test lint roots bench packages
+.PHONY: help demo test lint roots bench bench-vm packages
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint   what a commit must pass"
 	@echo "make packages  .deb and .rpm of agent, server and drop-in into dist/packages"
 	@echo "make bench  requests a second, and a boot against cloud-init's"
+	@echo "make bench-vm  a virtual machine's first boot with our agent, with cloud-init, with neither"
 
 demo: $(DEMO_VENV)/.made
 	@$(DEMO_VENV)/bin/python -m tests.guests.demo
@@ -38,6 +39,10 @@ packages: $(VENV)/.made
 
 bench: $(VENV)/.made roots
 	$(VENV)/bin/python -m tests.benchmarks
+
+# First boots of virtual machines: some minutes, on an idle machine.
+bench-vm: $(VENV)/.made
+	$(VENV)/bin/python -m tests.benchmarks.vm
 
 NEEDS = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(PYTHON) is older than \
 3.10, which the server needs: name a newer one, as in make PYTHON=python3.12")'

@@ -56,6 +56,11 @@ BAKE = """\
 mount -t overlay overlay -o "$1" "$2/merged"
 mount --bind "$2/files" "$2/merged/mnt"
 mount -t proc proc "$2/merged/proc"
+mount -t tmpfs tmpfs "$2/merged/dev"
+for name in null urandom; do
+  : >"$2/merged/dev/$name"
+  mount --bind "/dev/$name" "$2/merged/dev/$name"
+done
 DEBIAN_FRONTEND=noninteractive exec chroot "$2/merged" /bin/sh -ec "$3"
 """
 UNITS = {

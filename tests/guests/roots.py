@@ -15,6 +15,8 @@ DEBIAN11, DEBIAN12, DEBIAN13 = "debian11", "debian12", "debian13"
 MACHINE11 = "machine11"
 MACHINE12 = "machine12"
 MACHINE13 = "machine13"
+BOTH12 = "both12"
+"""The machine of Debian 12 with Debian's cloud-init in it."""
 NETWORK = "network"
 """Debian 12 with systemd and every system that can configure a network."""
 SUITES = {
@@ -24,6 +26,7 @@ SUITES = {
     MACHINE11: "bullseye",
     MACHINE12: "bookworm",
     MACHINE13: "trixie",
+    BOTH12: "bookworm",
     NETWORK: "bookworm",
 }
 # What a small cloud image has, without an init. Debian's cloud-init is in the same tree, so that
@@ -156,6 +159,7 @@ def packages_of(name: str) -> tuple[str, ...]:
         MACHINE11: OTHER_MACHINES,
         MACHINE12: MACHINE_PACKAGES,
         MACHINE13: OTHER_MACHINES,
+        BOTH12: (*MACHINE_PACKAGES, "cloud-init"),
         NETWORK: NETWORK_PACKAGES,
     }
     return packages.get(name, FEWER_PACKAGES)
@@ -198,6 +202,11 @@ def machine13() -> Path:
     return built(MACHINE13)
 
 
+def both12() -> Path:
+    """Return that Debian 12 root tree with Debian's cloud-init as well."""
+    return built(BOTH12)
+
+
 def network() -> Path:
     """Return the Debian 12 root tree that network configuration is tried in."""
     return built(NETWORK)
@@ -218,7 +227,7 @@ def built(name: str) -> Path:
             shutil.rmtree(draft, ignore_errors=True)
             build(draft, SUITES[name], packages_of(name))
             customise(draft)
-            if name in (MACHINE11, MACHINE12, MACHINE13):
+            if name in (MACHINE11, MACHINE12, MACHINE13, BOTH12):
                 mask_units(draft)
             draft.rename(made)
     return made
