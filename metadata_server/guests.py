@@ -292,6 +292,14 @@ class Guests:
             return True
         return self._catalog.id_at(address, interface) is not None
 
+    def _ends(self, address: str, interface: str | None) -> bool:
+        """Say whether a connection from *address* is for one request."""
+        if self._proxy is not None and self._proxy.trusts(address):
+            # No guest's request is to be taken for the end or the beginning of another's.
+            return True
+        # How often a stranger asks is looked at where a connection begins.
+        return self._catalog.id_at(address, interface) is None
+
     def _turned_away(self, interface: str | None, number: int, address: str) -> bytes | None:
         """Return the answer to what a stranger asks too often, before anybody reads what it is."""
         if self._strangers is None:
@@ -325,19 +333,15 @@ class Guests:
         if self._catch_up is not None:
             self._catch_up()
         headers = request.headers
-        try:
-            caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
-        except NotFound:
-            if isinstance(request, GuestRequest):
-                # How often a stranger asks is looked at where a connection begins.
-                request.is_last = not self._is_known(interface, request.remote or "")
-            raise
+        if isinstance(request, GuestRequest):
+            request.is_last = self._ends(request.remote or "", interface)
+        caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)
         instance = caller.instance
         if isinstance(request, GuestRequest):
             request.instance_id = instance.id
             # The platform's reset daemon keeps connections, and a worker passes on fresh ones only.
-            request.is_last = instance.reset_password.legacy
+            request.is_last = request.is_last or instance.reset_password.legacy
         if self._rates is not None and (wait := self._rates.wait(instance.id)):
             raise TooManyRequests("This instance asks too often.", wait)
         if instance.id in self._faults:

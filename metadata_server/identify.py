@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
@@ -28,6 +28,15 @@ class Lookup(Protocol):
     def at(self, address: str, interface: str | None = None) -> Instance | None: ...
 
     def id_at(self, address: str, interface: str | None = None) -> str | None: ...
+
+
+class Headers(Protocol):
+    """Headers by name, whatever its case."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def getall(self, name: str, default: tuple[str, ...], /) -> Sequence[str]:
+        """Return the values of all headers of that name, or *default*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ def identify(
     proxy: Proxy | None,
     address: str | None,
     interface: str | None,
-    headers: Mapping[str, str],
+    headers: Headers,
 ) -> Caller:
     """Return who asks from *address*, through *interface* when the listener is bound to one."""
     if proxy is not None and address is not None and proxy.trusts(address):
@@ -72,7 +81,7 @@ def identify(
     return Caller(instance, False)
 
 
-def _vouched(catalog: Lookup, proxy: Proxy, headers: Mapping[str, str]) -> Instance:
+def _vouched(catalog: Lookup, proxy: Proxy, headers: Headers) -> Instance:
     """Return the instance that the proxy names; the texts and their order are nova's."""
     instance_id = _header(headers, "X-Instance-ID")
     signature = _header(headers, "X-Instance-ID-Signature")
@@ -84,14 +93,15 @@ def _vouched(catalog: Lookup, proxy: Proxy, headers: Mapping[str, str]) -> Insta
     return instance
 
 
-def _balanced(catalog: Lookup, proxy: Proxy, headers: Mapping[str, str]) -> Instance:
+def _balanced(catalog: Lookup, proxy: Proxy, headers: Headers) -> Instance:
     """Return the instance with the address that a load balancer says it passes a request on for.
 
     What is signed is the balancer's own name only, so the address rests on the trust in it.
     """
     address = _header(headers, "X-Forwarded-For").partition(",")[0].strip()
-    provider = headers.get("X-Metadata-Provider", "")
-    _check_signature(proxy, provider, headers.get("X-Metadata-Provider-Signature", ""))
+    provider = _header(headers, "X-Metadata-Provider")
+    signature = ", ".join(headers.getall("X-Metadata-Provider-Signature", ()))
+    _check_signature(proxy, provider, signature)
     try:
         origin = Origin(normalised(address), None)
     except ValueError:
@@ -109,11 +119,14 @@ def _check_signature(proxy: Proxy, name: str, signature: str) -> None:
         raise Forbidden("Invalid proxy request signature.")
 
 
-def _header(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name)
-    if value is None:
+def _header(headers: Headers, name: str) -> str:
+    values = headers.getall(name, ())
+    if len(values) > 1:
+        # One may be the guest's own, which the proxy has passed on.
+        raise BadRequest(f"Multiple {name} headers found within request.")
+    if not values:
         raise BadRequest(f"{name} header is missing from request.")
-    return value
+    return values[0]
 
 
 def _bytes(header: str) -> bytes:

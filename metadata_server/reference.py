@@ -66,7 +66,10 @@ secret:
 | `X-Metadata-Provider`, `X-Metadata-Provider-Signature`, `X-Forwarded-For` \
 | the provider's name | the one with the first address forwarded for |
 
-From anybody else these headers mean nothing.
+From anybody else these headers mean nothing. There has to be one of each: a second one may be the
+guest's own, and is refused. A balancer has to put its own `X-Forwarded-For` in the place of what
+the guest sent, not behind it. A connection from a proxy is for one request, so that none of a
+guest's can be taken for the beginning of another's.
 
 ## Answers that are made anew each time
 

@@ -525,3 +525,37 @@ def test_no_more_strangers_are_remembered_than_there_is_room_for() -> None:
     assert [rates.wait(str(number)) for number in range(100)] == [0.0] * 100
     assert len(rates) == 4
     assert rates.wait("99") > 0
+
+
+# Many guests behind one proxy
+
+
+def vouched(instance: Instance, secret: bytes = b"shared") -> dict[str, str]:
+    signature = hmac.new(secret, instance.id.encode(), "sha256").hexdigest()
+    return {
+        "X-Instance-ID": instance.id,
+        "X-Instance-ID-Signature": signature,
+        "X-Tenant-ID": instance.project_id,
+    }
+
+
+async def test_what_one_guest_sends_through_a_proxy_never_gets_anothers_answer() -> None:
+    shown = [f"{name}: {value}" for name, value in vouched(KNOWN[0]).items()]
+    async with listening(*KNOWN, proxy=proxy("127.0.0.1")) as side:
+        for first in (get(LEAF, *shown), get(LEAF, *shown, "X-Other: 1"), get(LEAF)):
+            # The proxy took the second for a part of the first; it reads one answer.
+            answers = await side.raw(first + get("/latest/meta-data/hostname", *shown))
+
+            assert re.findall(rb"HTTP/1.1 (\d+)", answers) in ([b"200"], [b"400"])
+            assert b"Connection: close" in answers
+
+
+@pytest.mark.parametrize("name", list(vouched(KNOWN[0])))
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_guests_own_word_beside_the_proxys_is_refused(name: str, first: bool) -> None:
+    headers = [*vouched(KNOWN[0]).items()]
+    headers.insert(0 if first else 3, (name, vouched(KNOWN[1])[name]))
+    async with listening(*KNOWN, proxy=proxy("127.0.0.1")) as side:
+        answer = await side.ask(LEAF, headers=headers)
+
+    assert answer.status == 400
