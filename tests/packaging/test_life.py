@@ -139,10 +139,10 @@ def test_a_machine_without_a_datasource_starts_nothing(
     install(guest, AGENT)
     guest.reboot()
 
-    assert guest.sh("cat /run/linklocal/generator").startswith("off: neither")
+    assert guest.sh("cat /run/linklocal/generator").startswith("off: nothing names a datasource")
     states = guest.sh(f"systemctl is-active {UNITS} || :").split()
     assert states == ["inactive"] * 5
-    assert "off: neither" in guest.sh("linklocal-agent doctor")
+    assert "off: nothing names a datasource" in guest.sh("linklocal-agent doctor")
 
 
 def test_only_root_reaches_the_service_under_lockdown(
