@@ -16,3 +16,9 @@ def notify(state: str) -> None:
         except OSError:
             # The manager went away; that is its affair.
             return
+
+
+def alive() -> None:
+    """Tell systemd's watchdog that we are at work; nothing where it does not ask."""
+    if "WATCHDOG_USEC" in os.environ:
+        notify("WATCHDOG=1")

@@ -138,7 +138,7 @@ class Daemon:
         try:
             while True:
                 # The longest a step takes is a poll and a pause, well below the unit's WatchdogSec.
-                notify.notify("WATCHDOG=1")
+                notify.alive()
                 try:
                     done, step = step, self._steps[step]()
                     if done == "poll" and not self._resets.unacknowledged(self._instance):
