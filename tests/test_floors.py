@@ -155,12 +155,20 @@ def test_the_server_works_with_the_distributions_libraries(debians_python: Path)
         [str(debians_python), "-c", where], capture_output=True, text=True, check=True
     ).stdout.split()
     left_out = [f"--ignore={SERVERS_TESTS / name}.py" for name in without_a_library(debians_python)]
+    # The plugin that this very checkout offers needs what is not in this Python.
+    plugins = ("xdist.plugin", "pytest_asyncio.plugin", "pytest_timeout")
     argv = [str(debians_python), "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
+    argv += [word for name in plugins for word in ("-p", name)]
 
     done = subprocess.run(
         [*argv, *left_out, str(SERVERS_TESTS)],
         cwd=CHECKOUT,
-        env={**os.environ, "CI": "", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "CI": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         timeout=550,

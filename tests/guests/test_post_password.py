@@ -25,9 +25,10 @@ auth = token_endpoint.Token("http://{CONTROL}/v2.1", "{TOKEN}")
 print(client.Client("2.1", session=session.Session(auth=auth)).servers.get_password(
     "{ID}", "/run/key.pem"))
 """
-CONFIG = """\
+SERVED = "http://169.254.169.254/openstack/2013-04-04/password"
+CONFIG = f"""\
 #cloud-config
-post_password: {user: root, url: "http://169.254.169.254/openstack/2013-04-04/password"}
+post_password: {{user: root, url: "{SERVED}"}}
 """
 
 
@@ -104,7 +105,7 @@ def test_a_password_that_nobody_can_learn_is_taken_back(
     one = {
         **INSTANCE,
         "keys": [{"name": "mine", "public_key": public.decode()}],
-        "user_data": CONFIG.replace("root}", "root, url: 'http://127.0.0.1:8099/password'}"),
+        "user_data": CONFIG.replace(SERVED, "http://127.0.0.1:8099/password"),
     }
     with cloud.serve([one]):
         guest = light_guest(
