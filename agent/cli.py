@@ -145,14 +145,16 @@ def run(options: argparse.Namespace) -> int:
 
     host = Host(options.root)
     _check_rights(host)
-    # What the agent makes and gives no other mode is its own; programs get the usual one.
-    before = os.umask(0o077)
-    log.stderr = not options.quiet
     gates = None
     if options.gates:
+        if not host.live:
+            raise ConfigError("--gates: the units are this machine's, expected no --root")
         from .gates import Gates
 
         gates = Gates()
+    # What the agent makes and gives no other mode is its own; programs get the usual one.
+    before = os.umask(0o077)
+    log.stderr = not options.quiet
     try:
         done = boot(host, _wishes(options), gates)
         record = done.record

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import config, status
+from .boot import USUAL_URL
 from .datasources.detect import detect
 from .errors import AgentError, HostError
 from .host import Host
@@ -19,7 +20,6 @@ from .modules.base import STATE
 from .report import BAD, Report
 from .state import RUN
 
-USUAL_URL = "http://169.254.169.254"
 GENERATOR = f"{RUN}/generator"
 UNITS = (
     *("linklocal-agent.service", "linklocal-network.service", "linklocal-config.service"),

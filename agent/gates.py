@@ -17,7 +17,7 @@ STAGES = (Stage.NETWORK, Stage.CONFIG, Stage.FINAL)
 
 
 class Gates:
-    """The gates of one boot, closed until `left` is told; made for root alone."""
+    """The gates of one boot, closed until `leave` is told; made for root alone."""
 
     def __init__(self, directory: str = GATES) -> None:
         self._directory = directory
@@ -51,13 +51,3 @@ class Gates:
             from .notify import notify
 
             notify("READY=1\nSTATUS=waiting for the network")
-
-    def remove(self) -> None:
-        """Take all gates down: nobody is to wait for what does not come."""
-        for stage in STAGES:
-            for name in (self._path(stage), f"{self._path(stage)}.open"):
-                os.unlink(name)
-        os.rmdir(self._directory)
-        for handle in self._locks.values():
-            os.close(handle)
-        self._locks.clear()

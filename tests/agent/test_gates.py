@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -70,3 +71,12 @@ def test_the_gates_are_for_root_alone(directory: Path) -> None:
 
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+def test_another_root_has_no_units_to_wait_for(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "agent", "run", "--gates", "--root", str(tmp_path)]
+
+    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 1
+    assert "--gates: the units are this machine's, expected no --root" in done.stderr
