@@ -28,7 +28,9 @@ print(client.Client("2.1", session=session.Session(auth=auth)).servers.get_passw
 SERVED = "http://169.254.169.254/openstack/2013-04-04/password"
 CONFIG = f"""\
 #cloud-config
-post_password: {{user: root, url: "{SERVED}"}}
+post_password:
+  user: root
+  url: "{SERVED}"
 """
 
 
