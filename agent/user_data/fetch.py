@@ -11,15 +11,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..version import VERSION
+from .hang_up import Alarm, Http, Https
 from .include import shown
 from .parts import Refused
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 PIECE = 64 * 1024
+GRACE = 0.1
+"""Seconds after the deadline in which a wait that ends by itself says so in its own words."""
 
 
 class Patience(NamedTuple):
@@ -102,6 +105,28 @@ class Fetcher:
     def _once(
         self, url: str, limit: int, end: float, data: bytes | None, headers: Mapping[str, str]
     ) -> bytes:
+        late = Refused(f"{shown(url)}: not here within {self._patience.deadline:g} seconds")
+        with Alarm(max(0.0, end - self._clock()) + GRACE) as alarm:
+            try:
+                content = self._answer(url, limit, end, data, headers, alarm)
+            except (Refused, _Broken):
+                if alarm.over:
+                    raise late from None
+                raise
+        # What we cut off looks whole where the other side has said no length.
+        if alarm.over:
+            raise late
+        return content
+
+    def _answer(
+        self,
+        url: str,
+        limit: int,
+        end: float,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        alarm: Alarm,
+    ) -> bytes:
         agent = {"User-Agent": f"linklocal-agent/{VERSION}"}
         try:
             bare, login = _login(url)
@@ -110,7 +135,7 @@ class Fetcher:
                 # Not for those to whom it is redirected.
                 request.add_unredirected_header("Authorization", login)
             timeout = max(0.01, min(self._patience.timeout, end - self._clock()))
-            with _opener().open(request, timeout=timeout) as answer:
+            with _opener(alarm).open(request, timeout=timeout) as answer:
                 return self._body(answer, limit, end, shown(url))
         except urllib.error.HTTPError as error:
             with error:
@@ -160,16 +185,35 @@ def _login(url: str) -> tuple[str, str]:
     return found._replace(netloc=host).geturl(), f"Basic {login}"
 
 
-def _opener() -> urllib.request.OpenerDirector:
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects; the headers of a request are for the place that it names alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the request to *newurl*, without what may be secret when that is another place."""
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and _place(req.full_url) != _place(newurl):
+            for name in [each for each in following.headers if each != "User-agent"]:
+                following.remove_header(name)
+        return following
+
+
+def _place(url: str) -> tuple[str, str]:
+    found = urlsplit(url)
+    return found.scheme, found.netloc.rpartition("@")[2].lower()
+
+
+def _opener(alarm: Alarm) -> urllib.request.OpenerDirector:
     """Return an opener of http and https alone: no file, no ftp, not by redirect either."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
         urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        Http(alarm),
+        Https(alarm),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirects(),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)

@@ -104,6 +104,60 @@ def test_an_answer_in_drips_ends_with_the_deadline() -> None:
     assert "not here within 0.5 seconds" in part.detail
 
 
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX: "])
+def test_a_head_in_drips_ends_with_the_deadline(start: bytes) -> None:
+    end = threading.Event()
+
+    def drip(connection: socket.socket, number: int) -> None:
+        request(connection)
+        connection.sendall(start)
+        while not end.wait(0.05):
+            connection.sendall(b"H")
+
+    with serving(drip) as url:
+        (part,) = fetched(f"#include\n{url}/\n")
+        end.set()
+
+    assert "not here within 0.5 seconds" in part.detail
+
+
+def test_a_greeting_of_tls_in_drips_ends_with_the_deadline() -> None:
+    end = threading.Event()
+
+    def drip(connection: socket.socket, number: int) -> None:
+        connection.recv(1)
+        # The head of a record of 16 KiB, of which a byte comes now and then.
+        connection.sendall(b"\x16\x03\x03\x40\x00")
+        while not end.wait(0.05):
+            connection.sendall(b"\x02")
+
+    with serving(drip) as url:
+        (part,) = fetched(f"#include\n{url.replace('http:', 'https:')}/\n")
+        end.set()
+
+    assert "not here within 0.5 seconds" in part.detail
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_headers_of_a_request_are_for_the_place_it_names(far: bool) -> None:
+    heads: list[bytes] = []
+    base = ""
+
+    def answer(connection: socket.socket, number: int) -> None:
+        head = request(connection)
+        heads.append(head)
+        moved = status(302, f"Location: {base}/there")
+        connection.sendall(moved if head.startswith(b"GET /first ") else ok(b"found"))
+
+    secret = {"Authorization": "Bearer hunter2", "X-Key": "hunter2"}
+    with serving(answer) as url, serving(answer) as other:
+        base = other if far else url
+        content = Fetcher(patience=QUICK).request(f"{url}/first", limit=100, headers=secret)
+
+    assert content == b"found"
+    assert [head.count(b"hunter2") for head in heads] == [2, 0 if far else 2]
+
+
 def test_a_login_in_a_url_is_a_header() -> None:
     heads: list[bytes] = []
 
