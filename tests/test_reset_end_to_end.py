@@ -597,12 +597,46 @@ async def test_an_identity_that_waits_for_the_operator_is_not_told_at_every_try(
             pass
         shutil.rmtree(machine.state)
         (machine.root / "console").write_text("")
-        # Ready is when it gives up to hold logins, after several tries.
         async with machine.daemon(at.guest_url):
-            pass
+            # Whoever asks it has it try again at once.
+            for _ in range(3):
+                await machine.command("history", "--root", str(machine.root))
 
     assert "identity-conflict" in machine.log.decode()
     assert (machine.root / "console").read_text().count("this guest's identity is") == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "body"),
+    [
+        ("404 Not Found", b"<html>nothing here</html>"),
+        ("401 Unauthorized", b""),
+        ("405 Method Not Allowed", b""),
+        ("409 Conflict", b'{"error": "identity-conflict"}'),
+    ],
+)
+async def test_logins_do_not_wait_where_the_service_has_no_resets_for_this_guest(
+    machine: Machine, refusal: str, body: bytes
+) -> None:
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        asked.append(path)
+        instance = path == "/openstack/latest/meta_data.json"
+        head, content = (
+            ("200 OK", json.dumps({"uuid": ID}).encode()) if instance else (refusal, body)
+        )
+        writer.write(f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n".encode() + content)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as cloud:
+        port = cloud.sockets[0].getsockname()[1]
+        async with machine.daemon(f"http://127.0.0.1:{port}"):
+            tries = asked.count("/linklocal/v1/reset-password/challenge")
+
+    assert tries == 1
+    assert f"challenge: refused with status {refusal[:3]}" in machine.log.decode()
 
 
 async def test_a_look_at_the_status_leaves_nothing_behind(machine: Machine) -> None:

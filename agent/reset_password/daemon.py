@@ -41,6 +41,8 @@ WAIT = 60
 """Seconds a poll waits at the server."""
 PATIENCE = 5.0
 """Seconds that the start of logins waits for a service that does not answer."""
+NOT_NOW = (403, 429)
+"""With those of 500 and more, the statuses that may be others half a second later."""
 
 # The first pause after a refusal, in seconds, by its code; a pause doubles up to LONGEST_PAUSE.
 FIRST_PAUSE = {
@@ -150,6 +152,8 @@ class Daemon:
                         last = str(error)
                         self._say(last)
                     self._show(state=code or "unreachable", problem=last)
+                    if not self._ready and _stays(error):
+                        self._be_ready()
                     pause = self._next_pause(pause, code)
                     step = resume(step, status)
                     if self._sleep(pause):
@@ -480,6 +484,13 @@ def _refusal(what: str, reply: Reply) -> Refused:
         protocol.read_refusal(reply.body),
         reply.status,
     )
+
+
+def _stays(error: AgentError) -> bool:
+    """Say whether *error* is a refusal that no login needs to wait out: it is an answer."""
+    if not isinstance(error, Refused):
+        return False
+    return error.status is None or (error.status < 500 and error.status not in NOT_NOW)
 
 
 def _boot_clock() -> float:
