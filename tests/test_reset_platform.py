@@ -272,6 +272,7 @@ class Elsewhere:
     def __init__(self) -> None:
         self.flag = "False"
         self.envelope = ""
+        self.nothing = ""
         self.sealed_status = 404
         self.requests: list[str] = []
         self.url = ""
@@ -288,7 +289,7 @@ class Elsewhere:
         if request.path == PASSWORD:
             if request.method == "DELETE":
                 self.envelope = ""
-            return web.json_response({name: self.envelope})
+            return web.json_response({name: self.envelope or self.nothing})
         return web.Response(status=self.sealed_status)
 
 
@@ -304,11 +305,12 @@ async def elsewhere() -> AsyncIterator[Elsewhere]:
 
 
 @needs_root
+@pytest.mark.parametrize("nothing", ["", "None", "null"])
 async def test_our_daemon_sets_it_where_there_is_nothing_better(
-    machine: Machine, elsewhere: Elsewhere
+    machine: Machine, elsewhere: Elsewhere, nothing: str
 ) -> None:
     machine.configure({"reset_password": {"legacy": True}})
-    elsewhere.envelope = VECTORS[0]["envelope"]
+    elsewhere.envelope, elsewhere.nothing = VECTORS[0]["envelope"], nothing
 
     # Ready once its turn is over, so that logins begin with the new password.
     async with machine.daemon(elsewhere.url):

@@ -55,8 +55,8 @@ class Platform:
                 "POST", FLAG, b"True", {"Content-Type": "application/x-www-form-urlencoded"}
             )
         fetched = time.monotonic()
-        envelope = self._value(PASSWORD, "reset_password")
-        if not envelope or envelope in ("None", "null"):
+        envelope = self._waiting()
+        if envelope is None:
             return
         outcome = self._applied(envelope, instance, fetched)
         if outcome is not None and outcome.result == APPLIED:
@@ -93,9 +93,14 @@ class Platform:
     def _delete(self) -> None:
         for _ in range(DELETE_TRIES):
             self._exchange("DELETE", PASSWORD)
-            if not self._value(PASSWORD, "reset_password"):
+            if self._waiting() is None:
                 return
         raise Unanswered(f"DELETE {PASSWORD}: the password is there still")
+
+    def _waiting(self) -> Optional[str]:
+        """Return the envelope that waits; platforms say in several ways that there is none."""
+        found = self._value(PASSWORD, "reset_password")
+        return None if found in (None, "", "None", "null") else found
 
     def _value(self, path: str, name: str) -> Optional[str]:
         """Return the text called *name* at *path*; None when the platform has no such path."""

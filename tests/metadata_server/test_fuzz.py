@@ -36,7 +36,7 @@ TARGETS = (
 METHODS = ("GET", "GET", "GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "TRACE", "get", "")
 HEADERS = (
     *("Host: 169.254.169.254", "Host: evil.test", "Host: [::1", "Host:", "Accept: a/b;q=9"),
-    *("Accept: application/json", "X-aws-ec2-metadata-token: " + "0" * 96, "Expect: 100-continue"),
+    *("Accept: application/json", "X-aws-ec2-metadata-token: " + "0" * 56, "Expect: 100-continue"),
     *("X-aws-ec2-metadata-token-ttl-seconds: 60", "X-aws-ec2-metadata-token-ttl-seconds: 1e9"),
     *("X-Forwarded-For: 1.2.3.4", "X-Instance-ID: x", "X-Metadata-Provider: x", "no colon"),
     *("Content-Length: 3", "Content-Length: -1", "Content-Length: 99", "Cookie: \x00", " folded"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -95,6 +96,15 @@ async def test_the_answer_tells_how_long_the_token_is_good(side: GuestSide) -> N
     assert ec2.headers["x-aws-ec2-metadata-token-ttl-seconds"] == "60"
     assert huawei.headers["x-metadata-token-ttl-seconds"] == "21600"
     assert ec2.headers["content-type"] == "text/plain; charset=UTF-8"
+
+
+@pytest.mark.parametrize("ask", [(EC2_PUT, TTL), (HUAWEI_PUT, HUAWEI_TTL)])
+async def test_a_token_fits_where_clients_keep_it(side: GuestSide, ask: tuple[str, str]) -> None:
+    made = {(await side.ask(ask[0], "PUT", [(ask[1], "21600")])).text for _ in range(20)}
+
+    # SDKs on AWS's C runtime have 64 bytes for it, and go without credentials beyond that.
+    assert all(re.fullmatch(r"[\w-]{56}", token, re.ASCII) for token in made)
+    assert len(made) == 20
 
 
 @pytest.mark.parametrize("path", [EC2_PUT, HUAWEI_PUT])
