@@ -36,7 +36,14 @@ class GuestRequest(web.BaseRequest):
 
     @property
     def keep_alive(self) -> bool:
-        return not self.is_last and super().keep_alive
+        return not self.is_last and not self.holds_back and super().keep_alive
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether its body was to be asked for, so that after the answer none or all of it comes."""
+        return self.headers.get("Expect", "").lower() == "100-continue" and not (
+            self.content.is_eof()
+        )
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers.popall("Server", None)
