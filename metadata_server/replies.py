@@ -40,7 +40,7 @@ class GuestRequest(web.BaseRequest):
 
     @property
     def holds_back(self) -> bool:
-        """Whether its body was to be asked for, so that after the answer none or all of it comes."""
+        """Whether its body was to be asked for: after the answer all of it comes, or none."""
         return self.headers.get("Expect", "").lower() == "100-continue" and not (
             self.content.is_eof()
         )
