@@ -39,14 +39,24 @@ from .errors import (
     Unauthorized,
 )
 from .events import Events
-from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, identify
+from .identify import NOTHING_HERE, Caller, Hosts, Lookup, Proxy, asks_for_itself, identify
 from .identity import Identity
 from .instance import Instance
 from .issuer import Issuer
 from .mailbox import LIMIT, Mailbox
 from .metrics import Counters
 from .notices import served
-from .paths import BOOT_REPORT, EC2_TOKEN, HUAWEI_TOKEN, PLATFORM_RESET, RESET, Names, read_path
+from .paths import (
+    BOOT_REPORT,
+    EC2_TOKEN,
+    HUAWEI_TOKEN,
+    PLATFORM_RESET,
+    RESET,
+    ROOTS,
+    VERSIONS,
+    Names,
+    read_path,
+)
 from .rates import STRANGERS_REMEMBERED, Rates, place
 from .rendered import Answer, Rendered
 from .replies import GuestRequest, Reply, closing, refusal, start
@@ -64,6 +74,7 @@ BODY_SECONDS: Final = 10.0
 
 READ: Final = "GET, HEAD"
 _CLOSE: Final = b"Connection: close\r\n"
+_HERE: Final = Answer(200, VERSIONS.encode(), TEXT)
 
 _EC2_HEADER: Final = EC2.token_header.lower()
 _HUAWEI_HEADER: Final = HUAWEI.token_header.lower()
@@ -335,6 +346,10 @@ class Guests:
         headers = request.headers
         if isinstance(request, GuestRequest):
             request.is_last = self._ends(request.remote or "", interface)
+        if read_path(request.raw_path) in ROOTS and asks_for_itself(
+            self._proxy, request.remote, headers
+        ):
+            return Reply(_HERE)
         caller = identify(self._catalog, self._proxy, request.remote, interface, headers)
         self._check_host(request)
         instance = caller.instance

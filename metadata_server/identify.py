@@ -81,6 +81,13 @@ def identify(
     return Caller(instance, False)
 
 
+def asks_for_itself(proxy: Proxy | None, address: str | None, headers: Headers) -> bool:
+    """Say whether a trusted proxy names no instance, as one that looks whether we are there."""
+    if proxy is None or address is None or not proxy.trusts(address):
+        return False
+    return not any(name in headers for name in ("X-Instance-ID", "X-Metadata-Provider"))
+
+
 def _vouched(catalog: Lookup, proxy: Proxy, headers: Headers) -> Instance:
     """Return the instance that the proxy names; the texts and their order are nova's."""
     instance_id = _header(headers, "X-Instance-ID")

@@ -22,6 +22,10 @@ PLATFORM_RESET: Final = (
 )
 """Where the platform's own reset daemon asks; only some instances have them, and in no listing."""
 
+ROOTS: Final[tuple[Names, ...]] = ((), ("ec2",))
+VERSIONS: Final = "\n".join(ec2.SHAPES)
+"""What is at a root for whoever has no further paths there."""
+
 
 def read_path(raw: str) -> Names | None:
     """Return the names on the path of a request target, None when it can be no path.

@@ -246,6 +246,24 @@ async def test_a_trusted_proxy_says_whose_request_it_is(
     assert words in answer.text
 
 
+@pytest.mark.parametrize("path", ["/", "/ec2", "//"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_a_balancer_sees_that_the_service_is_there(path: str, method: str) -> None:
+    async with listening(replace(BARE, identify=ELSEWHERE), proxy=proxy("127.0.0.1")) as side:
+        answer = await side.ask(path, method)
+        elsewhere = await side.ask("/latest", method)
+        own = await side.ask("/", headers=signed(BARE).items())
+        named = await side.ask("/", method, [("X-Instance-ID", BARE.id)])
+
+    assert (answer.status, elsewhere.status, named.status) == (200, 400, 400)
+    assert answer.text == ("" if method == "HEAD" else own.text)
+
+
+async def test_the_root_tells_strangers_nothing() -> None:
+    async with listening(replace(FULL, identify=ELSEWHERE), proxy=proxy("10.0.0.5")) as side:
+        assert (await side.ask("/")).status == 404
+
+
 async def test_nobody_else_may_say_whose_request_it_is() -> None:
     known = [replace(FULL, identify=ELSEWHERE), replace(BARE, identify=Identify(default=True))]
     async with listening(*known, proxy=proxy("10.0.0.5")) as side:
