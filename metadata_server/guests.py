@@ -429,6 +429,10 @@ class Guests:
             raise Forbidden("A session token is not given to a forwarded request.")
         instance = caller.instance
         _check_enabled(instance)
+        if caller.proxied and family.default is None and family.ttl_header not in request.headers:
+            # Neutron's proxy passes on none of the guest's headers. After a 404, which is nova's
+            # answer, SDKs go on without a token; after a 400 they give up.
+            raise NotFound(NOTHING_HERE)
         ttl = read_ttl(family, request.headers)
         token = self._tokens.issue(instance.id, ttl)
         _limit_hops(request, instance.metadata_options.hop_limit)

@@ -51,7 +51,9 @@ Below each version:
 
 Either token is taken in either header, for every path of its own instance. The answer tells the
 lifetime in a header of the same name, and is sent with the IP TTL of the instance's `hop_limit`.
-A request with `X-Forwarded-For` gets no token.
+A request with `X-Forwarded-For` gets no token. Neutron's proxy passes on none of
+these headers: behind it `/latest/api/token` is 404, nova's answer, and SDKs go on without a token.
+With `http_tokens: required` nothing gets through it.
 
 ## Who asks
 

@@ -284,6 +284,14 @@ async def test_a_token_goes_through_the_proxy_and_no_other(
         assert (await side.ask(EC2_PUT, "PUT", headers)).status == status
 
 
+async def test_a_proxy_that_drops_headers_has_sdks_fall_back_to_version_1() -> None:
+    async with listening(replace(FULL, identify=ELSEWHERE), proxy=proxy("127.0.0.1")) as side:
+        answers = [await side.ask(path, "PUT", GOOD.items()) for path in (EC2_PUT, HUAWEI_PUT)]
+        wrong = await side.ask(EC2_PUT, "PUT", [*GOOD.items(), (TTL, "0")])
+
+    assert [answer.status for answer in (*answers, wrong)] == [404, 200, 400]
+
+
 @pytest.mark.parametrize(
     ("host", "welcome"),
     [
