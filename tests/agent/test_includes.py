@@ -135,7 +135,8 @@ def test_a_greeting_of_tls_in_drips_ends_with_the_deadline() -> None:
         (part,) = fetched(f"#include\n{url.replace('http:', 'https:')}/\n")
         end.set()
 
-    assert "not here within 0.5 seconds" in part.detail
+    # Python gives a handshake one time-out as a whole: it may be over before the deadline is.
+    assert re.search("not here within 0.5 seconds|timed out", part.detail), part.detail
 
 
 @pytest.mark.parametrize("far", [True, False])
