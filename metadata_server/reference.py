@@ -72,7 +72,8 @@ From anybody else these headers mean nothing. There has to be one of each: a sec
 guest's own, and is refused. A balancer has to put its own `X-Forwarded-For` in the place of what
 the guest sent, not behind it. A connection from a proxy is for one request, so that none of a
 guest's can be taken for the beginning of another's. At `/`, a proxy that names no instance gets the
-list of versions, by any method: that is how balancers look whether the service is up.
+list of versions, by any method: that is how balancers look whether the service is up. The Host
+header is looked at as well: when neutron's `nova_metadata_host` is a name, it belongs in `hosts`.
 
 ## Answers that are made anew each time
 
