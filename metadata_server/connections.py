@@ -60,9 +60,13 @@ WRITERS: Final = (RESET, BOOT_REPORT, *PLATFORM_RESET)
 """How the paths begin that only the writer of several processes can answer."""
 WRITERS_WORDS: Final = tuple(b"/" + names[-1].encode() for names in WRITERS)
 """One of these is in the target of such a request."""
+PIPELINED: Final = 64
+"""Requests that may wait for the answer to another one of their connection."""
 RESERVED_FILES: Final = 256
-"""Files that are not connections of guests: the state, operators, commands."""
+"""Files that are not connections: the state, commands."""
 MOST: Final = 65536
+MOST_CALLERS: Final = 1024
+"""Connections of operators."""
 
 # Of these, none changes what is served or to whom, but for Host and the tokens.
 _PLAIN_HEADERS: Final = frozenset(
@@ -139,7 +143,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: GuestServer) -> None:
         self.server = server
-        self._handler: asyncio.Protocol | None = None
+        self._handler: _Handler | None = None
         self._quick = True
         """Whether aiohttp has nothing to do, so that the next request may be answered here."""
         self._single = False
@@ -201,7 +205,7 @@ class Connection(asyncio.Protocol):
         if self._handler is not None:
             self._handle(self._handler, data)
 
-    def _handle(self, handler: asyncio.Protocol, data: bytes) -> None:
+    def _handle(self, handler: _Handler, data: bytes) -> None:
         try:
             handler.data_received(data)
         except ValueError as error:
@@ -211,9 +215,13 @@ class Connection(asyncio.Protocol):
                 self.server.counters.answered(self.server.number, BadRequest.status)
                 self.transport.write(self.server.side.not_http())
                 self.transport.close()
+        if handler.waiting > PIPELINED:
+            # aiohttp before 3.14 keeps all that is sent behind a request that takes its time.
+            self.drop()
 
     def eof_received(self) -> bool | None:
-        return self._handler.eof_received() if self._handler is not None else None
+        inner: asyncio.Protocol | None = self._handler
+        return inner.eof_received() if inner is not None else None
 
     def pause_writing(self) -> None:
         self.stuck = self.server.time()
@@ -355,9 +363,15 @@ class Registry:
 
 
 def most_connections() -> int:
-    """Return how many connections the process has files for."""
+    """Return how many connections of guests the process has files for."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(1, min(files - RESERVED_FILES, MOST))
+    return max(1, min(files - RESERVED_FILES - most_callers(), MOST))
+
+
+def most_callers() -> int:
+    """Return how many connections of operators leave enough files for guests."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(16, min(files // 8, MOST_CALLERS))
 
 
 class _Handler(web.RequestHandler):
@@ -368,6 +382,11 @@ class _Handler(web.RequestHandler):
     def __init__(self, server: GuestServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._server = server
+
+    @property
+    def waiting(self) -> int:
+        """How many requests were read and not begun with."""
+        return len(self._messages)
 
     def handle_error(
         self,
@@ -440,7 +459,7 @@ class GuestServer(web.Server):
         handle = transport.get_extra_info("socket").fileno()
         return pass_connection(self._passing, self.number, handle, data)
 
-    def handler(self) -> asyncio.Protocol:
+    def handler(self) -> _Handler:
         """Return a protocol of aiohttp's, for one connection."""
         return _Handler(self, loop=self.loop, **self._settings)
 

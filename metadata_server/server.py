@@ -29,6 +29,7 @@ from .config import ServerConfig, Tls
 from .config_values import Listen
 from .control.app import make_control_app
 from .control.auth import Tokens as ControlTokens
+from .control.door import Callers, Door
 from .control.identity import identity_calls
 from .control.listen import check_listen
 from .control.metrics import metrics_calls
@@ -274,6 +275,7 @@ async def running(
         if config.metrics:
             every = [counters, *(workers.counters if workers else ())]
             more += metrics_calls(Metrics(every, lambda: len(catalog), lambda: engine.counts))
+        callers = Callers()
         control_side = web.AppRunner(
             make_control_app(
                 catalog,
@@ -286,6 +288,7 @@ async def running(
                 more=more,
                 access_keys=server.access_keys,
                 day=day,
+                callers=callers,
             ),
             access_log=None,
             logger=http_log(),
@@ -295,9 +298,10 @@ async def running(
         tls = _tls(config.tls)
         day.start()
         stack.push_async_callback(clock.close)
-        runners: list[web.BaseRunner] = [*guest_sides, control_side]
-        stack.push_async_callback(_end, engine, reports, day, spoiler, runners)
         *guest_sockets, control_socket = sockets
+        door = Door(control_side, callers, control_socket, tls, patience=PATIENCE)
+        runners: list[web.BaseRunner | Door] = [*guest_sides, door]
+        stack.push_async_callback(_end, engine, reports, day, spoiler, runners)
         if workers is not None:
             for runner in guest_sides:
                 await runner.setup()
@@ -305,28 +309,26 @@ async def running(
             await workers.start(_dealt(guest_sockets, config.workers, stack))
         else:
             for runner, sock in zip(guest_sides, guest_sockets, strict=True):
-                await listen_on(runner, sock, None)
+                await listen_on(runner, sock)
             server.allow_doors(partial(_open_door, guests, runners))
-        await listen_on(control_side, control_socket, tls)
+        await door.open(BACKLOG)
         server.guest_urls = tuple(url_of(sock) for sock in guest_sockets)
         server.control_url = url_of(control_socket, "https" if tls else "http")
         yield server
 
 
-async def _open_door(guests: Guests, runners: list[web.BaseRunner], interface: str) -> str:
+async def _open_door(guests: Guests, runners: list[web.BaseRunner | Door], interface: str) -> str:
     (sock,) = bind_all([Listen(IPv4Address("127.0.0.1"), 0)])
     runner = web.ServerRunner(guests.server(interface), **PATIENCE_SETTINGS)
     runners.append(runner)
-    await listen_on(runner, sock, None)
+    await listen_on(runner, sock)
     return url_of(sock)
 
 
-async def listen_on(
-    runner: web.BaseRunner, sock: socket.socket, tls: ssl.SSLContext | None
-) -> None:
+async def listen_on(runner: web.BaseRunner, sock: socket.socket) -> None:
     await runner.setup()
     patience: dict[str, Any] = {} if PATIENCE_SETTINGS else {"shutdown_timeout": PATIENCE}
-    site = web.SockSite(runner, sock, ssl_context=tls, backlog=ACCEPTED_AT_ONCE, **patience)
+    site = web.SockSite(runner, sock, backlog=ACCEPTED_AT_ONCE, **patience)
     await site.start()
     # What listens already is only told another length of its queue.
     sock.listen(BACKLOG)
@@ -337,7 +339,7 @@ async def _end(
     reports: BootReports,
     day: Day,
     spoiler: Spoiler,
-    runners: Sequence[web.BaseRunner],
+    runners: Sequence[web.BaseRunner | Door],
 ) -> None:
     """Finish what is under way: long polls at once, other requests with patience."""
     engine.drain()

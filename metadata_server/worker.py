@@ -128,7 +128,7 @@ class Worker:
             for number, interface in enumerate(self.setup.interfaces)
         ]
         for runner, sock in zip(runners, sockets, strict=True):
-            await listen_on(runner, sock, None)
+            await listen_on(runner, sock)
         loop.add_reader(self._writer.fileno(), self._read)
         self._writer.settimeout(BEHIND_SECONDS)
         gc.freeze()

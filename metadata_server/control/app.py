@@ -23,6 +23,7 @@ from . import audit
 from .auth import REALM, Authenticator, Tokens
 from .boot_reports import boot_report_calls
 from .clock import clock_calls
+from .door import Callers
 from .happenings import Happenings
 from .huawei import Huawei
 from .instances import Instances
@@ -68,17 +69,19 @@ def make_control_app(
     access_keys: AccessKeys | None = None,
     day: Day | None = None,
     more: Sequence[Call] = (),
+    callers: Callers | None = None,
 ) -> web.Application:
     """Return the control plane over these, with *more* calls; pass Tokens to change them later.
 
-    Without a *day* it has no events, faults, scenarios and journal.
+    Without a *day* it has no events, faults, scenarios and journal. *callers* is told whose
+    connections are an operator's.
     """
     known = tokens if isinstance(tokens, Tokens) else Tokens(tokens)
     ways = (known, access_keys or AccessKeys())
     servers = Servers(catalog, overlay, mailbox, engine)
     native = Native(catalog, mailbox, engine)
     app = web.Application(
-        middlewares=[audited, errors_answered, authenticated(ways)],
+        middlewares=[audited, errors_answered, authenticated(ways, callers or Callers())],
         client_max_size=BODY_LIMIT,
     )
     happening: tuple[Call, ...] = ()
@@ -159,7 +162,9 @@ async def errors_answered(request: web.Request, handler: Handler) -> web.StreamR
         return shape(500, "the server failed; its log says why", None, None)
 
 
-def authenticated(ways: Sequence[Authenticator]) -> Callable[..., Awaitable[web.StreamResponse]]:
+def authenticated(
+    ways: Sequence[Authenticator], callers: Callers
+) -> Callable[..., Awaitable[web.StreamResponse]]:
     """Return the middleware that lets only known callers past, to whatever route."""
 
     @web.middleware
@@ -169,6 +174,7 @@ def authenticated(ways: Sequence[Authenticator]) -> Callable[..., Awaitable[web.
             for way in ways:
                 if caller := await way.caller(request):
                     audit.admit(caller)
+                    callers.admit(request.protocol)
                     break
             else:
                 raise Unauthorized(

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -270,7 +270,7 @@ def memory(pid: int) -> int:
 
 
 @contextmanager
-def server(directory: Path) -> Iterator[tuple[int, int]]:
+def server(directory: Path, *more: str) -> Iterator[tuple[int, int]]:
     """Run the server's program for one guest at 127.0.0.1; yields its port and process id."""
     instance = directory / "instance.yaml"
     instance.write_text("id: vm1\nname: vm1\nidentify: {default: true}\n")
@@ -278,6 +278,7 @@ def server(directory: Path) -> Iterator[tuple[int, int]]:
         [
             *(sys.executable, "-m", "metadata_server", "--instance", str(instance)),
             *("--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"),
+            *more,
         ],
         cwd=CHECKOUT,
         env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(directory)},
@@ -319,6 +320,20 @@ def test_ten_thousand_idle_connections_cost_little_and_stop_nobody(tmp_path: Pat
 
     assert b" 200 OK" in answer
     assert grown < 10_000 * 8192
+
+
+def test_what_is_sent_behind_a_request_that_waits_costs_little(tmp_path: Path) -> None:
+    fault = "path=/latest/meta-data/instance-id,delay=60"
+    with server(tmp_path, "--fault", fault) as (port, pid):
+        before = memory(pid)
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            link.sendall(get(LEAF))
+            with suppress(OSError):
+                for _ in range(3000):
+                    link.sendall(get("/", "X: y") * 50)
+            grown = memory(pid) - before
+
+    assert grown < 30_000_000
 
 
 # How often
