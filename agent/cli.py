@@ -232,7 +232,7 @@ def waited_for(host: Host, *, wait: bool, timeout: float | None = None) -> dict[
             record = truth.read(host)
     if record is not None and truth.stranded(record):
         record["status"] = "failed"
-        record["detail"] = f"the agent ended in stage {record['stage']} without a word"
+        record["detail"] = truth.silent_end(record)
     return record
 
 

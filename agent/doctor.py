@@ -186,8 +186,10 @@ def _boot(host: Host) -> Finding:
     record = status.read(host)
     if record is None:
         return Finding("boot", "none has begun", "linklocal-agent run", fatal=False)
-    if record["status"] == "failed" or status.stranded(record):
-        return Finding("boot", f"failed: {record['detail']}", "linklocal-agent status; agent.log")
+    stranded = status.stranded(record)
+    if record["status"] == "failed" or stranded:
+        words = status.silent_end(record) if stranded else record["detail"]
+        return Finding("boot", f"failed: {words}", "linklocal-agent status; agent.log")
     if record["degraded"]:
         return Finding("boot", "degraded", "linklocal-agent status says of what", fatal=False)
     return Finding(f"boot: {record['status']}")

@@ -238,6 +238,11 @@ def stranded(record: Mapping[str, Any]) -> bool:
     return False
 
 
+def silent_end(record: Mapping[str, Any]) -> str:
+    """Return in words how a boot that is stranded ended."""
+    return f"the agent ended in stage {record['stage']} without a word"
+
+
 def _goes_on(record: Record, first: Stage) -> bool:
     """Say whether *record* is of the same boot, in earlier stages."""
     earlier = ORDER[: ORDER.index(first.value)]

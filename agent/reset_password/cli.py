@@ -46,10 +46,14 @@ def _parsed(words: Sequence[str]) -> Any:
 
 def _run(words: Sequence[str]) -> int:
     """Be the daemon. What is needed but once, at the start, is not kept in its memory."""
+    from ..notify import notify
     from .apart import apart
 
     ended = apart(lambda: _prepared(words))
     if ended.made is None:
+        if ended.status == NO_SERVICE:
+            # Else systemd would take a machine without a metadata service for one with a fault.
+            notify("READY=1\nSTATUS=no metadata service is known here")
         return ended.status
     from .daemon import Daemon, Places
     from .machine import Machine

@@ -65,3 +65,15 @@ def test_the_named_datasource_is_told(tmp_path: Path) -> None:
 
     assert status == 0
     assert "datasource ec2, by /etc/linklocal/agent.yaml" in found
+
+
+def test_a_boot_that_was_killed_is_told_with_where(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    record = {"schema": 1, "status": "running", "stage": "network", "pid": gone.pid}
+    put(tmp_path, "run/linklocal/status.json", json.dumps({**record, "detail": ""}))
+
+    status, found = doctor(tmp_path)
+
+    assert status == 1
+    assert found["boot"]["problem"] == "failed: the agent ended in stage network without a word"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -294,35 +294,43 @@ def test_the_units_of_hot_plugged_nics_are_understood(tools: LightGuest) -> None
     assert unit.encode() not in done.stderr
 
 
-MASKED = ("NetworkManager", "networking", "NetworkManager-wait-online")
+NETWORKD, MANAGER = "systemd-networkd", "NetworkManager"
 
 
 @pytest.fixture
-def only_networkd(tmp_path: Path) -> Path:
-    """A layer in which systemd-networkd is what runs at boot."""
-    units = tmp_path / "units/etc/systemd/system"
-    (units / "multi-user.target.wants").mkdir(parents=True)
-    for name in MASKED:
-        (units / f"{name}.service").symlink_to("/dev/null")
-    unit = "/lib/systemd/system/systemd-networkd.service"
-    (units / "multi-user.target.wants/systemd-networkd.service").symlink_to(unit)
-    return tmp_path / "units"
+def only(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a layer in which one service alone configures the network at boot."""
+
+    def layer(service: str) -> Path:
+        units = tmp_path / "units/etc/systemd/system"
+        (units / "multi-user.target.wants").mkdir(parents=True)
+        for name in {"networking", "NetworkManager-wait-online", NETWORKD, MANAGER} - {service}:
+            (units / f"{name}.service").symlink_to("/dev/null")
+        unit = f"/lib/systemd/system/{service}.service"
+        (units / f"multi-user.target.wants/{service}.service").symlink_to(unit)
+        return tmp_path / "units"
+
+    return layer
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("back_end", ["networkd", "netplan"])
+@pytest.mark.parametrize(
+    ("back_end", "service"),
+    [("networkd", NETWORKD), ("netplan", NETWORKD), ("networkmanager", MANAGER)],
+)
 def test_two_machines_with_systemd_reach_each_other_after_boot_and_reboot(
     nspawn_guest: StartNspawn,
     cloud: Cloud,
     network_root: Path,
     installed_agent: Path,
-    only_networkd: Path,
+    only: Callable[[str], Path],
     back_end: str,
+    service: str,
 ) -> None:
+    layers = [installed_agent, only(service)]
     guests = []
     for number in (1, 2):
         first, second = nics(number)
-        layers = [installed_agent, only_networkd]
         guest = nspawn_guest(lower=network_root, cloud=cloud, nic=first, layers=layers)
         cloud.attach(guest.pid, second)
         seed(guest, number, back_end)
@@ -337,12 +345,14 @@ def test_two_machines_with_systemd_reach_each_other_after_boot_and_reboot(
     ]
     assert reach(here, 2) == EVERYTHING
     assert links(here)["eth1"]["mtu"] == 1400
+    assert "10.3.0.0/16 via 10.2.0.2 dev eth1" in here.sh("ip route")
 
     for number, guest in enumerate(guests, 1):
         guest.reboot()
         cloud.attach(guest.pid, nics(number)[1])
 
     assert reach(here, 2) == EVERYTHING
+    assert here.sh(f"systemctl is-active {service}") == "active\n"
 
 
 PEER = """\

@@ -145,6 +145,20 @@ def test_a_machine_without_a_datasource_starts_nothing(
     assert "off: nothing names a datasource" in guest.sh("linklocal-agent doctor")
 
 
+def test_a_machine_with_a_seed_alone_has_no_fault(nspawn_guest: StartNspawn, layer: Path) -> None:
+    """It has no metadata service, so that the reset daemon has nobody to ask."""
+    guest = nspawn_guest(layers=[layer])
+    install(guest, AGENT)
+    seed = "/var/lib/cloud/seed/nocloud"
+    guest.write(f"{seed}/meta-data", b"instance-id: seed-1\n")
+    guest.write(f"{seed}/user-data", b"#cloud-config\nssh_genkeytypes: [ed25519]\n")
+
+    assert "status: done" in booted(guest)
+    assert guest.sh("systemctl is-system-running --wait") == "running\n"
+    shown = guest.sh("systemctl show --value --property Result,StatusText linklocal-resetd")
+    assert set(shown.splitlines()) == {"success", "no metadata service is known here"}
+
+
 @pytest.mark.parametrize(
     ("release", "tool"), [(roots.machine12, "nftables"), (roots.machine11, "iptables")]
 )
