@@ -64,7 +64,9 @@ def _redact(value: Any, path: str, names: list[str]) -> Any:
     for key, item in value.items():
         here = f"{path}/{key}".lstrip("/")
         secret = any(word in str(key).lower() for word in _SECRET)
-        if secret and isinstance(item, (str, list, dict)) and item and key != "sensitive_keys":
+        # A password of digits is a number to YAML and JSON.
+        told = item in (None, "", [], {}) or isinstance(item, bool)
+        if secret and not told and key != "sensitive_keys":
             names.append(here)
             clean[key] = REDACTED
         else:

@@ -475,6 +475,9 @@ class Guests:
             return Reply(Answer(200, self._mailbox.get(instance.id), TEXT))
         if request.method != "POST":
             raise BadRequest("GET and POST only are supported.")
+        if "Origin" in request.headers:
+            # Only browsers say it, and a page of anybody's may have them post.
+            raise Forbidden("A password is not taken of a page in a browser.")
         body = await _read_body(request, LIMIT)
         await self._mailbox.post(instance.id, body)
         return Reply(Answer(200, b"", TEXT))

@@ -143,7 +143,14 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
 
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mode = stat.S_IMODE(directory.stat().st_mode)
+    found = directory.stat()
+    if found.st_uid != os.geteuid():
+        # Who owns it can put keys of their own in it.
+        raise ServerError(
+            f"state {directory}: expected a directory of this user, uid {os.geteuid()}, "
+            f"got one of uid {found.st_uid}"
+        )
+    mode = stat.S_IMODE(found.st_mode)
     if mode & 0o022:
         raise ServerError(
             f"state {directory}: expected a directory that only its owner may write, "
@@ -152,7 +159,10 @@ def _make_private(directory: Path) -> None:
 
 
 def _refuse_open(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise ServerError(f"state {path}: expected a file of this user, uid {os.geteuid()}")
+    mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         raise ServerError(f"state {path}: expected mode 0600, got {mode:04o}")
 

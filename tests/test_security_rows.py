@@ -301,3 +301,18 @@ def test_what_a_shell_would_run_is_text_here(
     assert all(line.count(":") == 6 for line in guest_root.text("/etc/passwd").splitlines())
     assert all(line.count(":") == 8 for line in guest_root.text("/etc/shadow").splitlines())
     assert guest_root.field("/etc/passwd", "x", 2) is None
+
+
+@pytest.mark.parametrize("name", ["linklocal-resetd", "linklocal-server"])
+def test_the_daemons_memory_is_dumped_nowhere(name: str) -> None:
+    unit = (CHECKOUT / f"systemd/{name}.service").read_text().splitlines()
+
+    assert "LimitCORE=0" in unit
+    assert name != "linklocal-resetd" or "MemorySwapMax=0" in unit
+
+
+def test_no_unit_opens_a_socket_that_others_may_write_to() -> None:
+    for path in (CHECKOUT / "systemd").glob("*.socket"):
+        lines = path.read_text().splitlines()
+        files = [line for line in lines if re.match(r"Listen\w+=[/@]", line)]
+        assert not files or "SocketMode=0600" in lines, path.name

@@ -13,6 +13,7 @@ LARGEST_DIRECTORY = 1024 * 1024
 ENTRY = 32
 LABEL, DIRECTORY, LONG = 0x08, 0x10, 0x0F
 DELETED, LAST_LONG = 0xE5, 0x40
+LONGEST_NAME = 255
 
 
 class _Entry(NamedTuple):
@@ -103,7 +104,7 @@ class Fat:
                 long = ""
             elif entry[11] == LONG:
                 # The last piece comes first.
-                long = _piece(entry) + ("" if entry[0] & LAST_LONG else long)
+                long = (_piece(entry) + ("" if entry[0] & LAST_LONG else long))[:LONGEST_NAME]
             else:
                 yield _entry(entry, long)
                 long = ""

@@ -9,6 +9,7 @@ import json
 import random
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,33 @@ def test_a_broken_disk_is_read_or_refused_and_comes_to_an_end(tmp_path: Path) ->
                 if volume is not None:
                     volume.get("below/user_data")
                     volume.names("below")
+
+
+def test_a_name_without_end_on_a_disk_costs_what_its_length_does() -> None:
+    """Each piece stands before all that came before it: 32,768 of them took seconds."""
+    sector, per_cluster, fat_sectors, clusters = 512, 128, 600, 70_000
+    head = bytearray(sector)
+    head[0], head[13], head[16], head[510:] = 0xEB, per_cluster, 1, b"\x55\xaa"
+    head[11:13], head[14] = sector.to_bytes(2, "little"), 32
+    head[32:36] = (32 + fat_sectors + clusters * per_cluster).to_bytes(4, "little")
+    head[36:40], head[44] = fat_sectors.to_bytes(4, "little"), 2
+    piece = bytearray(b"\x41\x30" * 16)
+    piece[0], piece[11] = 1, 0x0F
+
+    def read(offset: int, size: int) -> bytes:
+        if offset < sector:
+            return bytes(head[offset : offset + size])
+        if offset < (32 + fat_sectors) * sector:
+            # Every cluster is followed by itself.
+            return ((offset - 32 * sector) // 4).to_bytes(size, "little")
+        return bytes(piece) * (size // len(piece))
+
+    began = time.process_time()
+    volume = open_fat(read)
+
+    assert volume is not None
+    assert volume.get("meta-data") is None
+    assert time.process_time() - began < 0.5
 
 
 # --- NoCloud in all places

@@ -356,6 +356,14 @@ def test_what_all_may_read_has_no_secret_in_it() -> None:
     assert found["sensitive_keys"] == ["ds/meta_data/admin_pass", "ds/meta_data/list/0/token"]
 
 
+def test_a_secret_of_digits_is_a_secret_all_the_same() -> None:
+    found = redacted({"admin_pass": 12345678, "token": 1.5, "has_password": True, "seed": None})
+
+    assert found["sensitive_keys"] == ["admin_pass", "token"]
+    assert (found["has_password"], found["seed"]) == (True, None)
+    assert "12345678" not in json.dumps(found)
+
+
 def test_a_template_and_an_include_are_checked_without_a_machine() -> None:
     content = message(
         ("X: y", b"## template: jinja\n#cloud-config\na: {{ v1.x.y }}\n"),

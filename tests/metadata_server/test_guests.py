@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
 import re
 import sqlite3
 import sys
@@ -611,7 +612,36 @@ async def test_a_client_that_leaves_before_its_body_is_no_fault(side: GuestSide)
     assert (await side.ask(PASSWORD)).body == b""
 
 
+async def test_a_page_in_the_guests_browser_posts_no_password(side: GuestSide) -> None:
+    """It could without being asked: a plain POST, to an address, with nothing to prove."""
+    page = await side.ask(PASSWORD, "POST", [("Origin", "http://example.com")], b"x")
+    agent = await side.ask(PASSWORD, "POST", body=b"enciphered")
+
+    assert (page.status, agent.status) == (403, 200)
+    assert (await side.ask(PASSWORD)).body == b"enciphered"
+
+
 # What is kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_state_that_somebody_else_has_prepared_is_refused(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, 1234, 1234)
+    ours = tmp_path / "ours"
+    ours.mkdir(mode=0o700)
+    (ours / "tokens.key").write_bytes(b"A" * 32)
+    (ours / "tokens.key").chmod(0o600)
+    os.chown(ours / "tokens.key", 1234, 1234)
+
+    with pytest.raises(ServerError, match="expected a directory of this user, uid 0"):
+        Store(theirs)
+    store = Store(ours)
+    with pytest.raises(ServerError, match="expected a file of this user"):
+        store.key("tokens")
+    store.close()
+    assert list(theirs.iterdir()) == []
 
 
 async def test_a_changed_instance_is_served_changed(side: GuestSide) -> None:
