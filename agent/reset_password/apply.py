@@ -39,7 +39,8 @@ _GRAMMAR = tuple(
 _SETTINGS = (
     ("sha512", b"$6$rounds=1000$linklocal"),
     ("sha256", b"$5$rounds=1000$linklocal"),
-    ("yescrypt", b"$y$j75$linklocal"),
+    # Eight characters of salt: those of no whole number of bytes are refused as a mistake.
+    ("yescrypt", b"$y$j75$linkloca"),
     ("bcrypt", b"$2b$04$abcdefghijklmnopqrstuu"),
 )
 

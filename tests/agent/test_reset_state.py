@@ -14,6 +14,7 @@ import pytest
 
 from agent.errors import ConfigError, HostError
 from agent.reset_password.apply import Outcome, apply, scheme_of, schemes
+from agent.reset_password.crypt3 import crypt
 from agent.reset_password.inside import inside
 from agent.reset_password.keys import (
     IDENTITIES_KEPT,
@@ -441,6 +442,12 @@ def test_a_confirmed_reset_that_comes_again_is_acknowledged_again_and_not_applie
 
 def test_this_machines_schemes_are_told() -> None:
     assert {"sha512", "sha256"} <= set(schemes())
+
+
+def test_yescrypt_is_told_where_a_hash_of_it_opens() -> None:
+    kept = b"$y$j75$abcd$SRq19BQ4xWLDWC.BNWE7QPR/otVN5sPNr6.9NylW4d4"
+
+    assert ("yescrypt" in schemes()) == (crypt(b"x", kept) == kept)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ INSTANCE = {
     "nics": [{"mac": NIC.mac, "ipv4": NIC.address.partition("/")[0], "prefix": 24}],
 }
 PASSWORD = "Reset-2468.word"
+SCHEMES = ("sha512", "sha256", "yescrypt", "bcrypt")
 
 
 @pytest.fixture
@@ -79,6 +80,17 @@ def test_a_reset_of_a_running_guest_lets_root_log_in(service: Service, guest: Li
         assert not before
         assert log_in(guest, PASSWORD)
         assert not log_in(guest, "Another-2468.word")
+
+
+def test_debian_checks_every_scheme_there_is(service: Service, guest: LightGuest) -> None:
+    with daemon(guest):
+        for scheme in SCHEMES:
+            password = f"Word-of.{scheme}.1"
+
+            asked = ask(service, "--hash", scheme, "--wait", "30", password=password)
+
+            assert (asked["state"], asked["scheme"]) == ("applied", scheme)
+            assert log_in(guest, password)
 
 
 def test_a_reset_at_boot_waits_for_the_next_boot(service: Service, guest: LightGuest) -> None:
