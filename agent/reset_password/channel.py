@@ -27,6 +27,7 @@ MOST_CALLERS = 16
 CALLER_SECONDS = 5.0
 _LONGEST = 8 * 1024
 _ANSWER_LIMIT = 256 * 1024
+_NONCE_SIZE = 16
 _OPEN = ("status",)
 """What anybody on the machine may ask through a port, without the cookie."""
 
@@ -141,7 +142,7 @@ class Channel:
         while len(self._callers) >= MOST_CALLERS:
             # Whoever holds connections open is not to keep root out.
             self._drop(next(iter(self._callers)))
-        caller = _Caller(link, os.urandom(16))
+        caller = _Caller(link, os.urandom(_NONCE_SIZE))
         self._callers[link.fileno()] = caller
         if self._cookie is not None:
             with suppress(OSError):
@@ -159,10 +160,14 @@ class Channel:
                 if not chunk or len(caller.asked) > _LONGEST:
                     self._drop(number)
                     return False
-                if b"\n" not in caller.asked:
+                line, end, rest = bytes(caller.asked).partition(b"\n")
+                if not end:
                     return False
-                caller.out = self._answered(caller)
-                caller.answered = True
+                caller.asked = bytearray(rest)
+                caller.out = self._proof(caller, line)
+                if not caller.out:
+                    caller.out = self._answered(caller, line)
+                    caller.answered = True
         except BlockingIOError:
             return False
         except OSError:
@@ -173,8 +178,17 @@ class Channel:
             return True
         return False
 
-    def _answered(self, caller: _Caller) -> bytes:
-        line = bytes(caller.asked).partition(b"\n")[0]
+    def _proof(self, caller: _Caller, line: bytes) -> bytes:
+        """Return the proof that this is the daemon, to who asks for it through a port."""
+        try:
+            theirs = bytes.fromhex(json.loads(line)["prove"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return b""
+        if self._cookie is None or len(theirs) != _NONCE_SIZE:
+            return b""
+        return json.dumps({"proof": _proven(self._cookie, caller.nonce, theirs)}).encode() + b"\n"
+
+    def _answered(self, caller: _Caller, line: bytes) -> bytes:
         try:
             whole = json.loads(line)
             question = whole["question"]
@@ -216,17 +230,29 @@ def ask(run: PrivateDirectory, what: str, **arguments: object) -> Mapping[str, A
             whole = {"question": question}
             if way.cookie is not None:
                 nonce = bytes.fromhex(json.loads(answers.readline(200))["nonce"])
+                # A port may be anybody's by now: the question may hold a hash.
+                mine = os.urandom(_NONCE_SIZE)
+                way.link.sendall(json.dumps({"prove": mine.hex()}).encode() + b"\n")
+                proof = json.loads(answers.readline(200))["proof"]
+                expected = _proven(way.cookie, nonce, mine)
+                if not hmac.compare_digest(proof.encode(), expected.encode()):
+                    raise NoDaemon("no daemon answers on the control channel")
                 mac = hmac.digest(way.cookie, nonce + question.encode(), "sha256")
                 whole["mac"] = mac.hex()
             way.link.sendall(json.dumps(whole).encode() + b"\n")
             answer = json.loads(answers.readline(_ANSWER_LIMIT))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise NoDaemon("no daemon answers on the control channel") from None
     if not isinstance(answer, dict):
         raise NoDaemon("no daemon answers on the control channel")
     if isinstance(answer.get("error"), str):
         raise HostError(answer["error"])
     return answer
+
+
+def _proven(cookie: bytes, nonce: bytes, theirs: bytes) -> str:
+    """Return what only who has the cookie can say of both sides' nonces."""
+    return hmac.digest(cookie, b"linklocal daemon" + nonce + theirs, "sha256").hex()
 
 
 def _connected(run: PrivateDirectory) -> _Way:

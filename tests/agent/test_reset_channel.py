@@ -240,6 +240,35 @@ def test_a_daemon_that_is_gone_is_no_daemon(tmp_path: Path) -> None:
     assert left == []
 
 
+@pytest.mark.parametrize(
+    "says", [b"", b'{"error": "x"}\n', b'{"proof": "00"}\n', b'{"proof": 7}\n']
+)
+def test_who_took_the_port_of_a_dead_daemon_learns_nothing(tmp_path: Path, says: bytes) -> None:
+    run = PrivateDirectory(str(tmp_path / "run"), mode=0o755)
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        run.write("resetd.port", str(listener.getsockname()[1]).encode())
+        run.write("resetd.cookie", b"5a" * 32)
+
+        def impostor() -> None:
+            link, _ = listener.accept()
+            with link, contextlib.suppress(OSError):
+                link.settimeout(10)
+                link.sendall(json.dumps({"nonce": "00" * 16}).encode() + b"\n")
+                heard.append(link.recv(65536))
+                link.sendall(says)
+                heard.append(link.recv(65536) if says else b"")
+
+        thread = threading.Thread(target=impostor)
+        thread.start()
+        with pytest.raises(NoDaemon):
+            ask(run, "set", user="root", hash="$6$secret")
+        thread.join(15)
+
+    assert b"secret" not in b"".join(heard)
+    assert b'"prove"' in heard[0]
+
+
 def test_what_a_killed_daemon_left_is_replaced(tmp_path: Path) -> None:
     run = PrivateDirectory(str(tmp_path / "run"), mode=0o755)
     run.write("resetd.port", b"1")
