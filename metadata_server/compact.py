@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -24,6 +25,7 @@ _MADE_BY: Final = 1
 """To be counted up when documents of the same keys make other instances than before."""
 
 
+@cache
 def fingerprint() -> str:
     """Return what differs when a document may make another instance, or one of another form."""
     known = [_MADE_BY, INSTANCE.schema(), _shape(Instance)]

@@ -42,10 +42,10 @@ class Store:
             _make_private(directory)
             path = directory / "state.sqlite"
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._writer = _connect(path)
-            for schema in schemas:
-                self._writer.executescript(schema)
-            self._reader = _connect(path)
+            self._writer = _connect(path, is_kept=not self.is_temporary)
+            # One transaction, and one wait for the disk.
+            self._writer.executescript("\n".join(("BEGIN IMMEDIATE;", *schemas, "COMMIT;")))
+            self._reader = _connect(path, is_kept=not self.is_temporary)
             self._reader.execute("PRAGMA query_only = ON")
         except OSError as error:
             raise ServerError(f"state {directory}: {error.strerror}") from error
@@ -92,7 +92,7 @@ class Store:
         path = self.directory / name
         try:
             if not path.exists():
-                _place(path, made())
+                _place(path, made(), is_kept=not self.is_temporary)
             _refuse_open(path)
             return path.read_bytes()
         except OSError as error:
@@ -123,15 +123,16 @@ class Store:
         return result
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, is_kept: bool) -> sqlite3.Connection:
     # Used by one thread at a time by construction: the writer's by the pool of one, the reader's
     # by the loop. The constructor itself may run on a third.
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.row_factory = sqlite3.Row
+    # Nobody reads a temporary state after this process, so that nothing waits for the disk.
+    connection.execute(f"PRAGMA synchronous = {'FULL' if is_kept else 'OFF'}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
@@ -167,14 +168,15 @@ def _refuse_open(path: Path) -> None:
         raise ServerError(f"state {path}: expected mode 0600, got {mode:04o}")
 
 
-def _place(path: Path, value: bytes) -> None:
+def _place(path: Path, value: bytes, *, is_kept: bool) -> None:
     """Put *value* at *path* whole, unless another process was first."""
     handle, draft = tempfile.mkstemp(dir=path.parent)
     try:
         with open(handle, "wb") as file:
             file.write(value)
             file.flush()
-            os.fsync(file.fileno())
+            if is_kept:
+                os.fsync(file.fileno())
         try:
             os.link(draft, path)
         except FileExistsError:

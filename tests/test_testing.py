@@ -74,3 +74,6 @@ def test_a_server_for_all_tests_and_a_failure_that_lists_what_was_asked(tmp_path
     assert "1 failed, 2 passed" in ran.stdout, ran.stdout
     assert "instance-1: expected a request of /latest/user-data" in ran.stdout
     assert "GET /latest/meta-data/mac 404 (token: none)" in ran.stdout
+    # The place that is shown is the test's, not the plugin's.
+    assert "served.py" not in ran.stdout
+    assert "test_it.py:4: AssertionError" in ran.stdout

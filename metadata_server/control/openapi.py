@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -34,13 +35,16 @@ ANYWHERE: Final = {
 def with_document(calls: Iterable[Call]) -> tuple[Call, ...]:
     """Return *calls*, and with them the one that shows the document of all of them."""
 
+    @cache
+    def text() -> str:
+        return json.dumps(document(known))
+
     async def show(_: web.Request) -> web.Response:
-        return web.json_response(text=text)
+        return web.json_response(text=text())
 
     answers = {200: Answer("OpenAPI 3.1.", {"type": "object"})}
     shown = Call("GET", PATH, "openapi", "Show this document.", show, answers, group="server")
     known = (*calls, shown)
-    text = json.dumps(document(known))
     return known
 
 

@@ -104,6 +104,7 @@ class ServedInstance:
 
     def set(self, patch: Mapping[str, Any] | None = None, **keys: Any) -> None:
         """Change the instance while it runs, in the words of the configuration; None removes."""
+        __tracebackhide__ = True
         self._call("PATCH", "?force=true", {**(patch or {}), **keys})
 
     def remove(self) -> None:
@@ -111,10 +112,12 @@ class ServedInstance:
 
     def interrupt(self, seconds: float | str = 300, action: str = "terminate") -> None:
         """Tell the guest that its spot instance ends in *seconds*."""
+        __tracebackhide__ = True
         self.announce(spot={"in": seconds, "action": action})
 
     def announce(self, **event: Mapping[str, Any]) -> None:
         """Announce an event, such as `spot={"in": 120}`, `rebalance={}` or `maintenance={…}`."""
+        __tracebackhide__ = True
         self._server.call("POST", "/events", {"instances": [self.id], **event})
 
     def cancel(self, *kinds: str) -> None:
@@ -124,10 +127,12 @@ class ServedInstance:
 
     def fail(self, path: str = "*", status: int = 503, **which: Any) -> None:
         """Answer requests of *path* with an error; `first=2`, `every=3` … say which of them."""
+        __tracebackhide__ = True
         self.fault(path=path, status=status, **which)
 
     def fault(self, **fault: Any) -> None:
         """Add a fault in the words of docs/events-and-faults.md: `path="…", drip=100`."""
+        __tracebackhide__ = True
         self._server.call("POST", "/faults", {"instances": [self.id], "fault": fault})
 
     def clear_faults(self, path: str = "*") -> None:
@@ -135,7 +140,7 @@ class ServedInstance:
 
     def requests(self, path: str = "*") -> list[GuestRequest]:
         """Return what the guest has asked for at paths like *path*, the first one first."""
-        return [each for each in self._server.requests(self.id) if fnmatchcase(each.path, path)]
+        return [each for each in self._server.requests(self.id) if _is_at(each, path)]
 
     def assert_asked(self, path: str, *, times: int | None = None, **like: Any) -> GuestRequest:
         """Return the last request of a path like *path*; AssertionError when there is none.
@@ -143,8 +148,9 @@ class ServedInstance:
         With *times* there have to be so many. *like* are fields: `status=200, token="good"`; text
         is a pattern.
         """
+        __tracebackhide__ = True
         every = self.requests()
-        found = [each for each in every if fnmatchcase(each.path, path) and _is_like(each, like)]
+        found = [each for each in every if _is_at(each, path) and _is_like(each, like)]
         if (times is None and found) or (times is not None and len(found) == times):
             return found[-1] if found else _NOTHING
         wanted = f"{path} {like or ''}".strip()
@@ -156,9 +162,11 @@ class ServedInstance:
 
     def assert_not_asked(self, path: str, **like: Any) -> None:
         """AssertionError when the guest has asked for a path like *path*."""
+        __tracebackhide__ = True
         self.assert_asked(path, times=0, **like)
 
     def _call(self, method: str, more: str = "", body: object = None) -> Any:
+        __tracebackhide__ = True
         return self._server.call(method, f"/instances/{self.id}{more}", body)
 
 
@@ -180,6 +188,7 @@ class MetadataServer:
 
     def add(self, **keys: Any) -> ServedInstance:
         """Add an instance, described in the words of the configuration, and open its own port."""
+        __tracebackhide__ = True
         number = next(self._numbers)
         instance_id = str(keys.pop("id", f"instance-{number}"))
         door = f"guest-{number}"
@@ -189,6 +198,7 @@ class MetadataServer:
 
     def step(self, seconds: float | str) -> None:
         """Move the clock on; all that is due on the way has happened when this returns."""
+        __tracebackhide__ = True
         self.call("POST", "/clock", {"step": seconds})
 
     @property
@@ -207,6 +217,7 @@ class MetadataServer:
 
     def run_scenario(self, text: str, speed: float = 1.0) -> str:
         """Begin a scenario (docs/events-and-faults.md) and return its id."""
+        __tracebackhide__ = True
         body = {"file": "scenario.yaml", "text": text, "speed": speed}
         return str(self.call("POST", "/scenarios", body)["id"])
 
@@ -216,6 +227,7 @@ class MetadataServer:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Return the document that a call of the native API answers; ControlError when refused."""
+        __tracebackhide__ = True
         request = urllib.request.Request(  # noqa: S310  # the loopback of this machine
             self.control_url + API + path,
             None if body is None else json.dumps(body).encode(),
@@ -281,6 +293,13 @@ def in_thread(
         loop.call_soon_threadsafe(end.set)
         thread.join(PATIENCE)
         loop.close()
+
+
+def _is_at(request: GuestRequest, pattern: str) -> bool:
+    """Say whether it asked for such a path; to the server a slash at the end means nothing."""
+    return fnmatchcase(request.path, pattern) or fnmatchcase(
+        request.path.rstrip("/") or "/", pattern.rstrip("/") or "/"
+    )
 
 
 def _is_like(request: GuestRequest, like: Mapping[str, Any]) -> bool:
