@@ -12,6 +12,7 @@ from ..catalog import Catalog
 from ..config_forms import Section
 from ..day.actions import EVENTS, AddFault, Announce, Cancel, EventKind, Step, Target
 from ..day.day import Day
+from ..day.faults import as_matched
 from ..day.forms import EVENT_ASKED, FAULT_ASKED, read_scenario
 from ..document import read_section
 from ..errors import ConfigError, InvalidDocument
@@ -230,7 +231,7 @@ class Happenings:
     async def clear_faults(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         target = _target(body)
-        path = body.text("path", "*") or "*"
+        path = as_matched(body.text("path", "*") or "*")
         body.finish()
         ids = target.of(self._catalog)
         note(path=path, instances=",".join(ids))

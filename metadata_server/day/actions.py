@@ -59,7 +59,9 @@ class Target:
         if not self.all:
             found = tuple(each.id for each in catalog.all() if self._is_tagged(each))
         if not found:
-            raise NotFound("no instance at all" if self.all else f"no instance has {self.tag!r}")
+            raise NotFound(
+                "no instance at all" if self.all else f"no instance has the tag {self.tag!r}"
+            )
         return found
 
     def _is_tagged(self, instance: Instance) -> bool:

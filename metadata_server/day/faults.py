@@ -81,6 +81,11 @@ class Fault:
         return int.from_bytes(digest[:7], "big") / (1 << 56)
 
 
+def as_matched(pattern: str) -> str:
+    """Return a pattern of paths as paths are matched, without the last slash: it means nothing."""
+    return pattern.rstrip("/") or "/"
+
+
 def view(fault: Fault, met: int, concerned: int) -> dict[str, Any]:
     """Return *fault* as the API shows it: what was given, and how many requests it has met."""
     given = {

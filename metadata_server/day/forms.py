@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -39,18 +40,26 @@ from .actions import (
     Target,
     When,
 )
-from .faults import Fault, Kind
+from .faults import Fault, Kind, as_matched
 
 FOREVER: Final = 1_000_000_000
 _SENT: Final = [each.value for each in HTTPStatus if each >= 400]
 
 LENGTH: Final = Text(times.read_seconds, times.SECONDS)
 TIME: Final = Text(times.read_moment, times.MOMENT)
-PATTERN: Final = Text(v.matching(r"[!-~]{1,256}"), "a path without spaces, in which * is any text")
+PATTERN: Final = Text(
+    lambda text: _pattern(text), "a path without spaces that begins with / or *, which is any text"
+)
 STATUS: Final = Text(
     lambda text: _SENT[_SENT.index(int(text))], "an error status of HTTP such as 503"
 )
 PROBABILITY: Final = Text(lambda text: _probability(text), "a number above 0 and up to 1")
+
+
+def _pattern(text: str) -> str:
+    if not re.fullmatch(r"[/*?\[][!-~]{0,255}", text):
+        raise ValueError
+    return as_matched(text)
 
 
 def _probability(text: str) -> float:

@@ -210,6 +210,17 @@ def test_a_fault_lasts_by_the_servers_clock(serve: Serve) -> None:
     assert counted(server) == []
 
 
+def test_a_slash_at_the_end_of_a_pattern_means_nothing(serve: Serve) -> None:
+    server = serve(ONE)
+    add(server, "one", path="/latest/meta-data/", status=503)
+    add(server, "one", path="/", status=500)
+
+    paths = ("/latest/meta-data", "/latest/meta-data/", "/", "/latest/", LEAF)
+    assert [get(server, path) for path in paths] == [503, 503, 500, 200, 200]
+    body = {"all": True, "path": "/latest/meta-data/"}
+    assert json.loads(control(server, "POST", FAULTS + "/clear", body)) == {"removed": 1}
+
+
 def test_workers_count_together(serve: Serve) -> None:
     server = serve(ONE, TWO, workers=3)
     add(server, "one", status=503, first=7)
@@ -235,6 +246,7 @@ def test_workers_count_together(serve: Serve) -> None:
         ({"hang": True, "first": 0}, "fault.first: expected a whole number from 1"),
         ({"hang": True, "probability": 1.5}, "fault.probability: expected a number above 0"),
         ({"hang": True, "path": "a b"}, "fault.path: expected a path without spaces"),
+        ({"hang": True, "path": "latest/user-data"}, "that begins with / or *"),
         ({"delay": "soon"}, "fault.delay: expected seconds from 0"),
         ({"hang": True, "frist": 1}, "unknown key 'frist', nearest is 'first'"),
     ],

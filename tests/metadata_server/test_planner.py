@@ -171,7 +171,7 @@ def test_plans_outlive_the_process_and_go_with_their_instance(tmp_path: Path) ->
         ({"all": True, "spot": {"action": "explode"}}, 400, "terminate or stop or hibernate"),
         ({"all": True, "life_cycle": {}}, 400, "missing key 'state'"),
         ({"instances": ["nope"], "spot": {}}, 404, "no such instance: 'nope'"),
-        ({"tag": "role=none", "spot": {}}, 404, "no instance has 'role=none'"),
+        ({"tag": "role=none", "spot": {}}, 404, "no instance has the tag 'role=none'"),
     ],
     ids=str,
 )
