@@ -48,7 +48,7 @@ def boot(host: Host, wishes: Wishes, gates: Gates | None = None) -> Status:
         failure = guarded(partial(journey.run, stage))
         if failure:
             log.error("%s: %s", stage.value, failure)
-        status.end(stage, failure)
+        status.end(stage, failure, last=stage is wishes.stages[-1])
         failed = guarded(partial(journey.tell, stage))
         if failed:
             log.error("%s", failed)

@@ -101,8 +101,8 @@ class Status:
         self.record["stages"].append(row)
         self.write()
 
-    def end(self, stage: Stage, failure: str = "") -> None:
-        """Say that *stage* is over; *failure*: why the boot cannot go on."""
+    def end(self, stage: Stage, failure: str = "", *, last: bool = False) -> None:
+        """Say that *stage* is over, the *last* of this process; *failure*: why no other follows."""
         row = self.record["stages"][-1]
         row["status"] = "failed" if failure else "done"
         row["seconds"] = round(self._timer() - self._began, 3)
@@ -111,6 +111,9 @@ class Status:
             self._finish(failure)
         elif stage is Stage.FINAL:
             self._finish("")
+        elif last:
+            # Another process goes on with the next stage.
+            self.record["pid"] = None
         self.write()
 
     def part(self, place: str, kind: str, result: str, detail: str) -> None:
@@ -226,8 +229,8 @@ def read(host: Host) -> Record | None:
 
 
 def stranded(record: Mapping[str, Any]) -> bool:
-    """Say whether the process at work on a stage is gone without having said its end."""
-    if record["status"] != "running" or record["stage"] is None:
+    """Say whether the process of the boot is gone without having said its end."""
+    if record["status"] != "running" or record["pid"] is None:
         return False
     try:
         os.kill(record["pid"], 0)
@@ -240,7 +243,8 @@ def stranded(record: Mapping[str, Any]) -> bool:
 
 def silent_end(record: Mapping[str, Any]) -> str:
     """Return in words how a boot that is stranded ended."""
-    return f"the agent ended in stage {record['stage']} without a word"
+    where = f"in stage {record['stage']}" if record["stage"] else "between two stages"
+    return f"the agent ended {where} without a word"
 
 
 def _goes_on(record: Record, first: Stage) -> bool:

@@ -172,15 +172,31 @@ def test_a_boot_that_has_not_begun_or_is_under_way_is_3(guest_root: DirectoryGue
     )
 
 
-def test_an_agent_that_was_killed_is_not_waited_for(guest_root: DirectoryGuest) -> None:
+@pytest.mark.parametrize(
+    ("stage", "where"), [("network", "in stage network"), (None, "between two stages")]
+)
+def test_an_agent_that_was_killed_is_not_waited_for(
+    guest_root: DirectoryGuest, stage: str | None, where: str
+) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    record_of(guest_root, pid=gone.pid)
+    record_of(guest_root, stage=stage, pid=gone.pid)
 
     done = agent("status", "--wait", "--root", guest_root.root)
 
     assert done.returncode == 1
-    assert done.stdout.startswith("status: failed: the agent ended in stage network without a word")
+    assert done.stdout.startswith(f"status: failed: the agent ended {where} without a word")
+
+
+def test_between_stages_of_two_processes_the_next_one_is_waited_for(
+    guest_root: DirectoryGuest,
+) -> None:
+    run(guest_root, MOTD, "--stage", "local")
+    between = agent("status", "--root", guest_root.root)
+    waiting = agent("status", "--wait", "--timeout", "0.1", "--root", guest_root.root)
+
+    assert (between.returncode, waiting.returncode) == (3, 3)
+    assert between.stdout.startswith("status: running\n")
 
 
 def test_waiting_ends_with_the_boot(guest_root: DirectoryGuest) -> None:
