@@ -63,6 +63,10 @@ def create_pair(options: Namespace) -> int:
     from .keypair import make_pair
 
     server = client(options) if options.instance else None
+    if server is not None:
+        # An id that is mistyped leaves no private key behind, in whose way the next one would be.
+        for each in options.instance:
+            server.get("instances", each)
     private, public = make_pair(options.type, options.bits, options.name)
     if options.private_key:
         _write_new(options.private_key, private)

@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from .errors import DONE, FAILED, NOT_FINAL
+from .errors import DONE, FAILED, NOT_FINAL, UsageError
 from .output import aside, document, facts, table
 from .parser import Parser, client, read_seconds, wants_json
 from .prompts import new_password
@@ -170,10 +170,17 @@ def reset_password(options: Namespace) -> int:
             "accept` takes the new one, once its console shows that it is yours"
         )
     if asked["enrolment"] == "never" and asked["scheme"] != "legacy":
-        aside(
-            f"instance {options.id} has never enrolled a reset daemon: the reset waits for its "
-            "first boot with one; `linklocal-resetd set --root DIR` sets one in its image or disk"
-        )
+        never = f"instance {options.id} has never enrolled a reset daemon: "
+        if server.get("instances", options.id)["os_type"] == "Windows":
+            aside(
+                f"{never}there is none of ours for Windows; reset_password.legacy serves the "
+                "platform's plug-in"
+            )
+        else:
+            aside(
+                f"{never}the reset waits for its first boot with one; `linklocal-resetd set "
+                "--root DIR` sets one in its image or disk"
+            )
     if asked["scheme"] == "legacy":
         aside(
             f"instance {options.id} takes the platform's own envelope (reset_password.legacy): "
@@ -184,6 +191,8 @@ def reset_password(options: Namespace) -> int:
 
 
 def reset_status(options: Namespace) -> int:
+    if options.wait is not None and not options.request:
+        raise UsageError("--wait: expected the REQUEST to wait for")
     server = client(options)
     if options.request:
         asked = server.get("instances", options.id, "reset-password", options.request)

@@ -80,13 +80,14 @@ def reset_many(options: Namespace) -> int:
     server = client(options)
     ids = _chosen(options, server)
     if not ids:
-        raise CtlError("no instance is like that; nothing was asked")
+        raise CtlError("no instance is like that, or the file names none; nothing was asked")
     kind, secrets = _secrets(options, ids)
     results = [Result(each, secrets.get(each) if options.generate else None) for each in ids]
     try:
         for part in _parts(results):
             _ask(server, options, part, kind, secrets, is_first=part[0] is results[0])
-            _progress(options, f"asked for {sum(map(_is_answered, results))} of {len(ids)}")
+            done = "checked" if options.dry_run else "asked for"
+            _progress(options, f"{done} {sum(map(_is_answered, results))} of {len(ids)}")
         if options.wait is not None:
             try:
                 _wait(server, options, results)
@@ -122,7 +123,8 @@ def _ids_in(options: Namespace) -> list[str]:
         raise UsageError("--file -: stdin has the password already")
     try:
         raw = sys.stdin.buffer.read(LONGEST_FILE) if name == "-" else Path(name).read_bytes()
-        lines = raw.decode().splitlines()
+        # Editors of Windows put a mark at the start.
+        lines = raw.decode("utf-8-sig").splitlines()
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -233,10 +233,13 @@ async def test_wait_says_3_when_the_guest_has_not_answered(control: Served) -> N
         "reset-status", INSTANCE.id, ran.document["id"], "--wait", "0", at=control
     )
     at_once = await linklocal("reset-status", INSTANCE.id, ran.document["id"], at=control)
+    all_of_them = await linklocal("reset-status", INSTANCE.id, "--wait", "5", at=control)
 
     assert (ran.status, ran.document["state"]) == (3, "pending")
     assert later.status == 3
     assert at_once.status == 0
+    assert all_of_them.status == 64
+    assert "--wait: expected the REQUEST to wait for" in all_of_them.err
 
 
 async def test_wait_ends_when_the_reset_does(control: Served) -> None:

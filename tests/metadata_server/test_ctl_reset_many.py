@@ -77,7 +77,7 @@ async def test_a_bad_id_and_a_refusal_stop_no_other(control: Served) -> None:
 async def test_who_is_meant(
     control: Served, tmp_path: Path, options: tuple[str, ...], meant: set[str]
 ) -> None:
-    (tmp_path / "ids").write_text("three\n\n# not two\none   # twice\none\n")
+    (tmp_path / "ids").write_text("\ufeffthree\n\n# not two\none   # twice\none\n")
     words = [str(tmp_path / "ids") if word == "ids" else word for word in options]
 
     done = await linklocal(
@@ -95,6 +95,7 @@ async def test_who_is_meant(
         ((), "", 64, "expected the id of an instance, --all, --tag or --file"),
         (("--all", "one"), "", 64, "--all: expected no other choice"),
         (("--tag", "nobody=has-it"), "", 1, "no instance is like that"),
+        (("--file", "ids"), "# none yet\n", 1, "the file names none"),
         (("--file", "ids"), "one\n192.168.1.10,'Secret.1234'\n", 64, "ids:2: expected the id"),
         (("--file", "ids"), "one Secret.1234\n", 64, "ids:1: expected the id"),
         (("--file", "-"), "", 64, "stdin has the password already"),
@@ -133,7 +134,17 @@ async def test_a_dry_run_says_what_would_be_and_asks_nothing(control: Served) ->
         "Total: 1 Success: 1 Failed: 0",
     ]
     assert other.status == 0
+    assert other.err == "checked 1 of 1\n"
     assert asked(control, "one") == 0
+
+
+async def test_of_windows_it_is_said_that_no_daemon_will_come(control: Served) -> None:
+    windows = await linklocal("reset-password", "windows", "--hash-stdin", stdin=HASH, at=control)
+    linux = await linklocal("reset-password", "one", "--hash-stdin", stdin=HASH, at=control)
+
+    assert (windows.status, linux.status) == (0, 0)
+    assert "there is none of ours for Windows" in windows.err
+    assert "waits for its first boot with one" in linux.err
 
 
 async def test_generated_passwords_are_each_their_own_and_alone_on_stdout(control: Served) -> None:

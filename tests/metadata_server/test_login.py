@@ -184,3 +184,15 @@ async def test_without_a_file_the_private_key_is_alone_on_stdout(tmp_path: Path)
 
     assert done.out.startswith("-----BEGIN RSA PRIVATE KEY-----\n")
     assert done.out.endswith("-----END RSA PRIVATE KEY-----\n")
+
+
+async def test_no_key_is_made_when_one_instance_is_not_known(tmp_path: Path) -> None:
+    file = tmp_path / "mine.pem"
+
+    done, keys = await put_on(
+        tmp_path, "create", "mine", "--private-key", str(file), "--instance", "nobody"
+    )
+
+    assert (done.status, done.out, keys) == (1, "", [])
+    assert "no such instance: 'nobody'" in done.err
+    assert not file.exists()
