@@ -223,6 +223,7 @@ class Journey:
         if self._state.enter(instance.instance_id):
             log.info("first boot of this instance")
             self._adopt(instance.instance_id)
+        self._status.record["adopted"] = self._state.adopted
         if not again:
             turn = networking.Turn(self._host, self._config, self._base, guarded)
             turn.take(instance, self._state, self._status, stage)
@@ -260,11 +261,13 @@ class Journey:
         """Leave alone what cloud-init has done for this instance, where we stand in for it."""
         if not self._config.cloud_init_compat:
             return
-        from .cloud_init_marks import set_up
+        from .adopting import adopt
 
-        if set_up(self._host, instance_id):
-            log.info("cloud-init has set up this instance: nothing of it is done again")
-            self._state.adopt()
+        words = adopt(self._host, self._state, instance_id)
+        if words:
+            self._status.report.warning("instance", words)
+        if words is not None:
+            log.info("%s", words or "cloud-init has set up this instance: nothing is done again")
 
     # --- what it is asked to be
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import config, status
+from .errors import AgentError, HostError
 from .host import Host
 from .instance_data import PATH as INSTANCE_DATA
 from .modules.base import STATE
+from .report import Report
 from .state import RUN
-from .status import PATH as STATUS
 
 LOGS = "/var/log/linklocal"
 COMPAT = (
@@ -16,8 +18,10 @@ COMPAT = (
     "/run/cloud-init/result.json",
     "/run/cloud-init/cloud-id",
     "/run/cloud-init/.instance-id",
-    "/var/lib/cloud/instance/boot-finished",
+    *(f"/var/lib/cloud/{name}" for name in ("data", "handlers", "instance", "instances", "sem")),
 )
+"""Of cloud-init, or in its place: what says that an instance has been set up."""
+COMPAT_LOGS = ("/var/log/cloud-init.log", "/var/log/cloud-init-output.log")
 RESETD = (
     "/var/lib/linklocal/resetd",
     "/run/linklocal/resetd",
@@ -28,6 +32,9 @@ MACHINE_ID = "/etc/machine-id"
 DBUS_ID = "/var/lib/dbus/machine-id"
 SSH = "/etc/ssh"
 RANDOM = "/var/lib/systemd/random-seed"
+LEASES = ("/var/lib/dhcp", "/var/lib/dhclient", "/var/lib/NetworkManager")
+WRITERS = ("linklocal-resetd.service", "systemd-random-seed.service")
+"""They would write their files again on the way down."""
 
 
 def clean(host: Host, *, logs: bool = False, seal: bool = False) -> list[str]:
@@ -36,14 +43,17 @@ def clean(host: Host, *, logs: bool = False, seal: bool = False) -> list[str]:
     *logs*: the logs, too. *seal*: everything that makes this machine itself, too, the keys of the
     reset daemon, the host keys of ssh, our network files and the machine id: an image is left.
     """
-    paths = [STATE, STATUS, INSTANCE_DATA, f"{RUN}/agent", *COMPAT]
+    stands_in = _stands_in(host)
+    paths = [STATE, status.PATH, INSTANCE_DATA, f"{RUN}/agent", *(COMPAT if stands_in else ())]
     if logs or seal:
-        paths.append(LOGS)
+        paths += [LOGS, *(COMPAT_LOGS if stands_in else ())]
     if seal:
+        from .adopting import network_files
         from .network.backends import ours
 
         # Addresses and names of NICs are those of the machine that the image was made on.
-        paths += [*RESETD, RANDOM, DBUS_ID, *host_keys(host), *ours(host)]
+        paths += [*RESETD, RANDOM, DBUS_ID, *host_keys(host), *leases(host), *ours(host)]
+        paths += network_files(host) if stands_in else ()
     gone = [path for path in paths if remove_all(host, path)]
     if seal and host.read(MACHINE_ID):
         # systemd makes a new one. At the word `uninitialized` it would also enable every service of
@@ -51,6 +61,53 @@ def clean(host: Host, *, logs: bool = False, seal: bool = False) -> list[str]:
         host.write(MACHINE_ID, b"", mode=0o444)
         gone.append(MACHINE_ID)
     return gone
+
+
+def quiesce(host: Host) -> list[str]:
+    """Make this running machine ready to be sealed; return the units that were stopped.
+
+    HostError when it cannot be, and then nothing has been removed.
+    """
+    if host.kind("/run/systemd/system") != "directory":
+        return []
+    stopped = []
+    for unit in WRITERS:
+        # In a chroot it says nothing of either.
+        asked = host.run(["systemctl", "show", "--property=ActiveState", "--value", unit])
+        if asked.output.strip() != b"active":
+            continue
+        done = host.run(["systemctl", "stop", unit])
+        if done.status:
+            said = done.output.decode("utf-8", "replace").strip()
+            raise HostError(f"clean: {unit} cannot be stopped, nothing was removed: {said}")
+        stopped.append(unit)
+    return stopped
+
+
+def refuse_amid_a_boot(host: Host) -> None:
+    """Raise HostError while a boot is under way: it would write its state again as it ends."""
+    record = status.read(host)
+    if record is not None and record["status"] == "running" and not status.stranded(record):
+        raise HostError(
+            "clean: a boot is under way, whose end writes all this again:"
+            " wait for it with `linklocal-agent status --wait`"
+        )
+
+
+def _stands_in(host: Host) -> bool:
+    """Say whether we are in the place of cloud-init, which then is not here itself."""
+    try:
+        return config.read(host, Report()).cloud_init_compat
+    except AgentError:
+        return False
+
+
+def leases(host: Host) -> Iterator[str]:
+    """Give the leases of DHCP clients: addresses that are this machine's."""
+    for directory in LEASES:
+        for name in host.names(directory) if host.kind(directory) == "directory" else ():
+            if name.endswith((".lease", ".leases")):
+                yield f"{directory}/{name}"
 
 
 def host_keys(host: Host) -> Iterator[str]:

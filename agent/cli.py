@@ -302,6 +302,8 @@ def _print_status(record: dict[str, Any] | None) -> None:
         print(f"stage: {record['stage']}")
     if record["datasource"]:
         print(f"datasource: {record['datasource']}, instance {record['instance_id']}")
+    if record.get("adopted"):
+        print("adopted: cloud-init had set up this instance")
     for line in troubles(record):
         print(f"  {line}")
     for line in record["not_run"]:

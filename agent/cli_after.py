@@ -123,11 +123,20 @@ def collect_logs(options: argparse.Namespace) -> int:
 
 def clean(options: argparse.Namespace) -> int:
     """Forget, and say what is gone."""
-    from .clean import clean as forget
+    from . import clean as cleaning
     from .host import Host
 
-    for path in forget(Host(options.root), logs=options.logs, seal=options.seal):
+    host = Host(options.root)
+    if host.live:
+        if os.geteuid() != 0:
+            raise HostError("clean: only root may forget the boots of this machine")
+        cleaning.refuse_amid_a_boot(host)
+        for unit in cleaning.quiesce(host) if options.seal else ():
+            print(f"stopped {unit}")
+    for path in cleaning.clean(host, logs=options.logs, seal=options.seal):
         print(f"removed {path}" if path != "/etc/machine-id" else f"emptied {path}")
+    if options.seal and host.live:
+        print("sealed: switch it off now, a boot would make it a machine of its own again")
     return DONE
 
 

@@ -15,6 +15,10 @@ from .version import VERSION
 
 RUN = "/run/cloud-init"
 LIB = "/var/lib/cloud"
+FINISHED = f"{LIB}/instance/boot-finished"
+KEPT = "boot-finished.cloud-init"
+"""Its name beside it from our first boot on, when cloud-init itself has written it."""
+BY_US = "v. linklocal "
 STAGES = {
     "local": "init-local",
     "network": "init",
@@ -45,29 +49,42 @@ def write(host: Host, record: Mapping[str, Any]) -> None:
     uptime = (host.read("/proc/uptime") or b"").split()
     seconds = uptime[0].decode() if uptime else "0"
     stamp = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(record["finished"]))
-    text = f"{seconds} - {stamp} - v. linklocal {VERSION}\n"
+    text = f"{seconds} - {stamp} - {BY_US}{VERSION}\n"
     host.write(f"{LIB}/instances/{name}/boot-finished", text.encode(), mode=0o644)
     if host.kind(f"{LIB}/instance") in (None, "link"):
         host.link(f"{LIB}/instance", f"instances/{name}")
 
 
-def set_up(host: Host, instance_id: str) -> bool:
-    """Say whether cloud-init itself, not we, has gone through a boot of this instance."""
-    kept = host.read(f"{LIB}/data/instance-id") or b""
-    ran = f"{LIB}/instances/{instance_id}/sem"
-    return (
-        kept.decode("utf-8", "replace").strip() == instance_id
-        and directory_name(instance_id) == instance_id
-        and host.kind(ran) == "directory"
-        and bool(host.names(ran))
-    )
+def result_of_cloud_init(host: Host) -> dict[str, Any] | None:
+    """Return how cloud-init's own boot ended, as parts of a status; None when none has.
+
+    It is there from when we are installed on a machine that runs, to its next boot.
+    """
+    try:
+        found = json.loads(host.read(f"{RUN}/result.json") or b"")["v1"]
+        named, errors = str(found["datasource"]), [str(each) for each in found["errors"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+    source = next((ours for ours, theirs in NAMES.items() if named.startswith(theirs)), None)
+    failed = {"name": "cloud-init", "stage": "final", "result": "failed", "entries": []}
+    return {
+        "status": "failed" if errors else "done",
+        "degraded": False,
+        "datasource": source,
+        "detail": "; ".join(errors),
+        "modules": [{**failed, "detail": each} for each in errors],
+    }
 
 
 def begin(host: Host) -> None:
     """Take away what an earlier boot left: its result is not this one's."""
     host.remove(f"{RUN}/result.json")
-    if host.kind(f"{LIB}/instance") == "link":
-        host.remove(f"{LIB}/instance/boot-finished")
+    ended = host.read(FINISHED) if host.kind(f"{LIB}/instance") == "link" else None
+    if ended is None:
+        return
+    if BY_US.encode() not in ended:
+        host.write(f"{LIB}/instance/{KEPT}", ended, mode=0o644)
+    host.remove(FINISHED)
 
 
 def status(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from .report import BAD, Report
 from .state import RUN
 
 GENERATOR = f"{RUN}/generator"
+BESIDE = "cloud-init is at work here"
+"""How the generator's reason ends where it starts the reset daemon alone."""
 UNITS = (
     *("linklocal-agent.service", "linklocal-network.service", "linklocal-config.service"),
     *("linklocal-final.service", "linklocal-resetd.service"),
@@ -75,7 +77,8 @@ def findings(host: Host) -> Iterator[Finding]:
         yield from _service(settings, name)
     else:
         yield Finding(f"datasource {name}, by {reason}")
-    yield _boot(host)
+    if not _reason(host).endswith(BESIDE):
+        yield _boot(host)
     # Without a datasource there is no daemon, nor a need for one.
     if host.live and name:
         yield from _resets(host)
@@ -111,11 +114,16 @@ def _files(host: Host) -> Iterator[Finding]:
         yield Finding("files and modes")
 
 
+def _reason(host: Host) -> str:
+    """Return what the generator said of this boot."""
+    return (host.read(GENERATOR) or b"").decode("utf-8", "replace").strip()
+
+
 def _units(host: Host) -> Iterator[Finding]:
     if host.kind("/run/systemd/system") != "directory":
         yield Finding("units", "systemd is not running here", "", fatal=False)
         return
-    reason = (host.read(GENERATOR) or b"").decode("utf-8", "replace").strip()
+    reason = _reason(host)
     if not reason:
         remedy = "install the package, or start the agent by other means"
         yield Finding("units", "the generator has not run", remedy, fatal=False)
@@ -123,7 +131,11 @@ def _units(host: Host) -> Iterator[Finding]:
     if reason.startswith("off"):
         yield Finding("units", reason, "see FILES in linklocal-agent(8)", fatal=False)
         return
-    yield Finding(f"units: {reason}")
+    if reason.endswith(BESIDE):
+        remedy = "install linklocal-agent-cloud-init to have boots made by linklocal-agent"
+        yield Finding("units", reason, remedy, fatal=False)
+    else:
+        yield Finding(f"units: {reason}")
     argv = ["systemctl", "show", "--property=Id,ActiveState,Result,LoadState", *UNITS]
     said = host.run(argv).output.decode("utf-8", "replace")
     for block in said.strip().split("\n\n"):

@@ -68,12 +68,18 @@ class Turn:
         """
         from .network.stage import set_up
 
+        theirs: tuple[str, ...] = ()
+        if self._config.cloud_init_compat:
+            from .adopting import network_files
+
+            theirs = tuple(network_files(self._host))
+
         words = ""
 
         def work() -> None:
             nonlocal words
             wished = self._config.network_back_end
-            words = set_up(self._host, instance, self._base, wished, report)
+            words = set_up(self._host, instance, self._base, wished, report, theirs)
             if instance.network_config:
                 self._keep(instance)
 

@@ -26,7 +26,7 @@ LARGEST = 512 * 1024 * 1024
 """Bytes of what is handed over, or told by a part handler: user data several times over."""
 ENDED = "ended"
 ADOPTED = "adopted"
-"""Its name in the directory of an instance that another agent has set up."""
+"""Its name in the directory of an instance that another agent has set up; in it what that left."""
 MOST_TROUBLES = 50
 """What is kept of one thing, for later boots; the first."""
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{12}")
@@ -41,6 +41,12 @@ class State:
         self._host = host
         self._instance = ""
         self._adopted = False
+        self._left: frozenset[str] = frozenset()
+
+    @property
+    def adopted(self) -> bool:
+        """Whether another agent has set up this instance."""
+        return self._adopted
 
     @property
     def scripts(self) -> str:
@@ -63,19 +69,27 @@ class State:
         content = instance_id.encode() + b"\n"
         if before != content:
             self._host.write(f"{STATE}/instance-id", content, mode=0o600)
-        self._adopted = self._host.kind(f"{self._instance}/{ADOPTED}") is not None
+        left = self._host.read(f"{self._instance}/{ADOPTED}")
+        self._adopted = left is not None
+        self._left = frozenset((left or b"").decode("utf-8", "replace").split())
         return before != content
 
-    def adopt(self) -> None:
-        """Take all that is once for this instance for done: another agent did it."""
-        self._host.write(f"{self._instance}/{ADOPTED}", b"", mode=0o600)
-        self._adopted = True
+    def adopt(self, left: Sequence[str] = ()) -> None:
+        """Take all that is once for this instance for done but what another agent has *left*."""
+        text = "".join(f"{name}\n" for name in left)
+        self._host.write(f"{self._instance}/{ADOPTED}", text.encode(), mode=0o600)
+        self._adopted, self._left = True, frozenset(left)
+
+    def take_for_done(self, name: str) -> None:
+        """Take *name* for done once and for all, unless it has its mark."""
+        if self.past(Frequency.ONCE, name) is None:
+            self.ended(Frequency.ONCE, name)
 
     def past(self, frequency: Frequency, name: str) -> Past | None:
         """Return what is known of *name*; None when it has no mark, so that it is to run."""
         path = self._mark(frequency, name)
         content = self._host.read(path) if path else None
-        if content is None and path and self._adopted:
+        if content is None and path and self._adopted and name.partition(".")[0] not in self._left:
             content = ENDED.encode()
         return None if content is None else _past(content)
 

@@ -7,6 +7,7 @@ Schema 1. Keys with nothing to say are left out of the inner records.
     degraded     true when something asked for was refused, failed, or left out
     detail       the same in words
     datasource, instance_id        null until known
+    adopted      true when another agent, cloud-init, has set up this instance
     stage        the boot stage at work, null between stages and at the end
     pid          the process at work
     started, finished              seconds since 1970; finished is null while running
@@ -71,6 +72,7 @@ class Status:
         if before is not None and _goes_on(before, first):
             self.record = before
             self.record.setdefault("waits", [])
+            self.record.setdefault("adopted", False)
             self._kept = before["entries"]
         else:
             self.record = {
@@ -80,6 +82,7 @@ class Status:
                 "detail": "",
                 "datasource": None,
                 "instance_id": None,
+                "adopted": False,
                 "stage": None,
                 "pid": None,
                 "started": round(clock(), 3),

@@ -11,6 +11,8 @@ from ..secret import Secret
 
 STATE = "/var/lib/linklocal/agent"
 """Where a module keeps, by `host.write`, what it must remember over boots."""
+SCRIPT, VENDOR_SCRIPT, OWN_SCRIPT = "script", "vendor", "own"
+"""How the marks of scripts begin, up to a full stop: the user's, the vendor's, the image's."""
 
 
 class Stage(Enum):

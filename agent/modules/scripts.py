@@ -14,7 +14,17 @@ from ..errors import HostError
 from ..report import INTERRUPTED, earlier
 from ..scripts import run_script
 from ..secret import Secret
-from .base import Context, Frequency, Module, Stage, Turn, UserScript
+from .base import (
+    OWN_SCRIPT,
+    SCRIPT,
+    VENDOR_SCRIPT,
+    Context,
+    Frequency,
+    Module,
+    Stage,
+    Turn,
+    UserScript,
+)
 
 RUNCMD = "runcmd"
 DIRECTORIES = ("/etc/linklocal/scripts", "/var/lib/cloud/scripts")
@@ -94,10 +104,15 @@ def own_scripts(context: Context) -> list[UserScript]:
     return found
 
 
+def own_mark(program: str) -> str:
+    """Return the mark of a script of the image."""
+    return OWN_SCRIPT + program.replace("/", "..")
+
+
 def _mark(script: UserScript, frequency: Frequency) -> str:
     if script.program:
-        return "script" + script.program.replace("/", "..")
-    name = f"script.{script.name}"
+        return own_mark(script.program)
+    name = f"{VENDOR_SCRIPT if script.turn is Turn.VENDOR else SCRIPT}.{script.name}"
     if frequency is not Frequency.ONCE:
         return name
     # Other instances may well have another script of that name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -96,9 +96,12 @@ def _is_ours(host: Host, path: str) -> bool:
     return (host.read(path) or b"").startswith(places.HEADER.encode())
 
 
-def has_its_own(host: Host) -> bool:
-    """Say whether the image itself configures a network, in any system's words."""
-    made = set(ours(host))
+def has_its_own(host: Host, theirs: Sequence[str] = ()) -> bool:
+    """Say whether the image itself configures a network, in any system's words.
+
+    *theirs* are of an agent before us, and not the image's.
+    """
+    made = {*ours(host), *theirs}
     for directory, suffixes in (
         ("/etc/netplan", (".yaml",)),
         (places.NETWORKD, (".network",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import AgentError
@@ -32,14 +32,16 @@ def set_up(
     base: Mapping[str, Any],
     wished: str | None,
     report: Report,
+    theirs: Sequence[str] = (),
 ) -> str:
     """Make the network of *host* what the first says who says anything; return what was done.
 
-    *base* is the image's own cloud-config, *wished* the back end it names. What could not be used
-    or done is in *report*. No words when nobody says anything.
+    *base* is the image's own cloud-config, *wished* the back end it names, *theirs* are files that
+    ours take the place of. What could not be used or done is in *report*.
+    No words when nobody says anything.
     """
     there = nics.look(host) if host.live else None
-    found = _first_usable(host, instance, base, there, report)
+    found = _first_usable(host, instance, base, there, report, theirs)
     if found is None:
         return "nothing of it could be used" if report.entries else ""
     source, network = found
@@ -56,7 +58,7 @@ def set_up(
         else:
             host.not_run.append(f"network: {words}")
         return "there is nothing to configure it with"
-    changed = apply(host, network, back_end, there or (), report)
+    changed = apply(host, network, back_end, there or (), report, theirs)
     word = "written for" if changed else "as it was for"
     return f"{source.name}, {word} {back_end.name}"
 
@@ -67,6 +69,7 @@ def _first_usable(
     base: Mapping[str, Any],
     there: tuple[Nic, ...] | None,
     report: Report,
+    theirs: Sequence[str],
 ) -> tuple[Source, Network] | None:
     """Return the first source of which something can be used, with the network it describes."""
     for sayer in SAYERS:
@@ -83,7 +86,7 @@ def _first_usable(
         network = _read(source, there, report)
         if network.links:
             return source, network
-    if there is None or backends.has_its_own(host):
+    if there is None or backends.has_its_own(host, theirs):
         return None
     last = fallback(host, there)
     return (last, _read(last, there, report)) if last else None
@@ -96,14 +99,19 @@ def _read(source: Source, there: tuple[Nic, ...] | None, report: Report) -> Netw
 
 
 def apply(
-    host: Host, network: Network, back_end: BackEnd, there: tuple[Nic, ...], report: Report
+    host: Host,
+    network: Network,
+    back_end: BackEnd,
+    there: tuple[Nic, ...],
+    report: Report,
+    theirs: Sequence[str] = (),
 ) -> bool:
     """Write the files of *back_end* and have it read them; say whether anything was another."""
     for place, words in back_end.unsaid(network):
         report.failed(place, words)
     files = (*back_end.render(network), *_beside(host, network, back_end))
     names = {file.path for file in files}
-    stale = [path for path in backends.ours(host) if path not in names]
+    stale = [path for path in (*backends.ours(host), *theirs) if path not in names]
     old = {file.path: host.read(file.path) for file in files}
     changed = bool(stale) or any(old[file.path] != file.text.encode() for file in files)
     for path in stale:

@@ -10,6 +10,7 @@ import pytest
 
 from ..guests.cloud import CHECKOUT
 
+FINISHED = "var/lib/cloud/instances/i-1/boot-finished"
 USER_DATA = "#cloud-config\nwrite_files:\n  - {path: /made, content: again}\n"
 
 
@@ -28,6 +29,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "usr/lib/linklocal/agent.yaml").write_text("cloud_init_compat: true\n")
     (tmp_path / "var/lib/cloud/data/instance-id").write_text("i-1\n")
     (tmp_path / "var/lib/cloud/instances/i-1/sem/config_runcmd").touch()
+    (tmp_path / FINISHED).write_text("21.5 - Mon, 23 Nov 2026 10:00:00 +0000 - v. 22.4.2\n")
     return tmp_path
 
 
@@ -37,6 +39,22 @@ def test_its_user_data_is_not_run_again(root: Path) -> None:
 
     assert not (root / "made").exists()
     assert (root / "run/cloud-init/result.json").exists()
+
+
+def test_what_it_had_not_begun_when_it_was_cut_off_is_done_and_said(root: Path) -> None:
+    (root / FINISHED).unlink()
+    (root / "var/lib/cloud/instances/i-1/sem/config_timezone").touch()
+    user_data = f"{USER_DATA}timezone: Asia/Tokyo\n"
+
+    said = boot(root, user_data)
+    made = (root / "made").read_text()
+    (root / "made").write_text("changed since")
+    boot(root, user_data)
+
+    assert "cloud-init was cut off" in said
+    assert "timezone" not in said
+    assert made == "again"
+    assert (root / "made").read_text() == "changed since"
 
 
 def test_another_instance_is_set_up(root: Path) -> None:

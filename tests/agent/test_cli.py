@@ -40,8 +40,9 @@ def record_of(guest: DirectoryGuest, **changes: Any) -> None:
     """Write a status as an agent would leave it."""
     record = {
         "schema": 1, "status": "running", "degraded": False, "detail": "", "datasource": "ec2",
-        "instance_id": "i-1", "stage": "network", "pid": os.getpid(), "started": 1.0,
-        "finished": None, "stages": [], "parts": [], "modules": [], "entries": [], "not_run": [],
+        "instance_id": "i-1", "adopted": False, "stage": "network", "pid": os.getpid(),
+        "started": 1.0, "finished": None, "stages": [], "parts": [], "modules": [], "entries": [],
+        "not_run": [],
         **changes,
     }  # fmt: skip
     guest.write("/run/linklocal/status.json", json.dumps(record).encode())

@@ -15,6 +15,7 @@ from ..guests.cloud import CHECKOUT
 
 GENERATOR = CHECKOUT / "systemd/linklocal-generator"
 DMI = "sys/class/dmi/id"
+ALONE = ", for the reset daemon alone: cloud-init is at work here"
 COMMENTS = "# only comments\n\n---\n"
 
 PLATFORMS = yaml.safe_load((CHECKOUT / "tests/data/platforms.yaml").read_text())
@@ -82,10 +83,31 @@ def started(root: Path, files: Mapping[str, str | None], environment: Mapping[st
     argv = [str(GENERATOR), str(root / "normal"), str(early), str(root / "late")]
     subprocess.run(argv, env=whole, check=True)
 
-    reason = (root / "run/linklocal/generator").read_text()
+    reason = (root / "run/linklocal/generator").read_text().rstrip()
     wanted = early / "multi-user.target.wants/linklocal-agent.target"
-    assert wanted.is_symlink() is reason.startswith("on ")
+    alone = wanted.with_name("linklocal-resetd.service")
+    assert alone.is_symlink() is reason.endswith(ALONE)
+    assert wanted.is_symlink() is (reason.startswith("on ") and not alone.is_symlink())
     return reason
+
+
+@pytest.mark.parametrize(
+    ("files", "ending"),
+    [
+        ({}, ALONE),
+        ({"etc/linklocal/agent.yaml": "report_boot: true\n"}, ALONE),
+        ({"etc/cloud/cloud-init.disabled": ""}, "DMI product_name"),
+        ({"proc/cmdline": "ro linklocal=on\n"}, "kernel command line"),
+    ],
+)
+def test_beside_cloud_init_there_is_the_reset_daemon_alone(
+    tmp_path: Path, files: dict[str, str | None], ending: str
+) -> None:
+    machine = {
+        f"{DMI}/product_name": "OpenStack Nova\n",
+        "usr/lib/systemd/system-generators/cloud-init-generator": "",
+    }
+    assert started(tmp_path, {**machine, **files}, {}).endswith(ending)
 
 
 @pytest.mark.parametrize(("files", "answer"), MACHINES.values(), ids=MACHINES)

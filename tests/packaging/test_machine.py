@@ -53,6 +53,7 @@ Architecture: all
 Maintainer: nobody <nobody@example.org>
 Description: a package of a test
 """
+STATUS = "linklocal-agent status --wait --timeout 120"
 SSH = (
     "ssh -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={known} -o BatchMode=yes"
     " -o ConnectTimeout=30 -i {key} {user}@{host} {command}"
@@ -139,11 +140,13 @@ class Operator:
         )
 
 
-def is_as_asked(guest: VirtualMachine, wanted: dict[str, Any], ran: str = RAN) -> None:
-    """Look at everything that user data and metadata ask for."""
-    told = guest.sh("linklocal-agent status --wait --timeout 120")
+def is_as_asked(
+    guest: VirtualMachine, wanted: dict[str, Any], ran: str = RAN, status: str = STATUS
+) -> None:
+    """Look at everything that user data and metadata ask for, when the command *status* is done."""
+    told = guest.sh(status, timeout=200)
     (nic,) = wanted["nics"]
-    assert "status: done" in told
+    assert told.startswith("status: done\n")
     assert guest.sh("hostname").strip() == wanted["name"]
     assert guest.sh("id -nG ada").split() == ["ada", "sudo"]
     assert guest.sh("cat /etc/app/app.conf; stat -c %a /etc/app/app.conf") == "port = 8080640\n"
