@@ -29,7 +29,7 @@ test: lint roots
 lint: $(VENV)/.made
 	$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check && $(VENV)/bin/mypy
 
-ROOTS = debian12 machine12 network $(if $(CI),debian11 debian13 machine11 machine13)
+ROOTS = debian12 machine12 network $(if $(CI),debian11 debian13 machine11 machine13 both12)
 # Real guests boot over Debian trees. They are built once, here rather than within a test's time.
 roots: $(VENV)/.made
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \

@@ -180,7 +180,7 @@ def _files(given: dict[str, Any], kind: str, stage: Path) -> list[dict[str, Any]
 def _content(each: dict[str, Any], kind: str, stage: Path, release: Release) -> dict[str, Any]:
     each = dict(each)
     each.pop("packager", None)
-    if "src" in each and each.get("type") != "symlink":
+    if "src" in each:
         inside = each["src"].startswith(("packaging/", "systemd/"))
         each["src"] = str((CHECKOUT if inside else stage) / each["src"])
     each["dst"] = each["dst"].replace("${SYSTEMD}", SYSTEMD[kind]).replace("${ZSH}", ZSH[kind])
@@ -188,7 +188,7 @@ def _content(each: dict[str, Any], kind: str, stage: Path, release: Release) -> 
     info["mtime"] = release.time.isoformat()
     if "mode" in each:
         info["mode"] = each.pop("mode")
-    elif each.get("type") not in ("tree", "dir", "symlink"):
+    elif each.get("type") not in ("tree", "dir"):
         info.setdefault("mode", 0o644)
     return each
 

@@ -150,3 +150,20 @@ def test_most_platforms_without_one_cost_nothing(tmp_path: Path) -> None:
     started_for_nothing = [reason for reason in reasons if reason.startswith("on ")]
     assert len(without) > 10
     assert len(started_for_nothing) < len(without) / 4, started_for_nothing
+
+
+def test_units_of_cloud_init_are_there_by_name_where_they_are_stood_in_for(tmp_path: Path) -> None:
+    place = "usr/lib/linklocal/cloud-init"
+    assert started(
+        tmp_path, {f"{place}/cloud-init.target": "", f"{place}/cloud-final.service": ""}, {}
+    )
+    normal = tmp_path / "normal"
+    for unit in ("cloud-init.target", "cloud-final.service"):
+        assert os.readlink(normal / unit) == f"/{place}/{unit}"
+    wanted = normal / "linklocal-agent.target.wants/cloud-init.target"
+    assert os.readlink(wanted) == f"/{place}/cloud-init.target"
+
+
+def test_units_of_cloud_init_are_not_made_where_nothing_stands_in_for_it(tmp_path: Path) -> None:
+    started(tmp_path, {}, {})
+    assert not (tmp_path / "normal").exists()
