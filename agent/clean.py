@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import config, status
-from .errors import AgentError, HostError
+from . import status
+from .errors import HostError
 from .host import Host
 from .instance_data import PATH as INSTANCE_DATA
 from .modules.base import STATE
-from .report import Report
 from .state import RUN
 
 LOGS = "/var/log/linklocal"
@@ -37,13 +36,15 @@ WRITERS = ("linklocal-resetd.service", "systemd-random-seed.service")
 """They would write their files again on the way down."""
 
 
-def clean(host: Host, *, logs: bool = False, seal: bool = False) -> list[str]:
+def clean(
+    host: Host, *, logs: bool = False, seal: bool = False, stands_in: bool = False
+) -> list[str]:
     """Remove what boots have left behind; return the paths.
 
     *logs*: the logs, too. *seal*: everything that makes this machine itself, too, the keys of the
     reset daemon, the host keys of ssh, our network files and the machine id: an image is left.
+    *stands_in*: what is in cloud-init's place, too, which then is not here itself.
     """
-    stands_in = _stands_in(host)
     paths = [STATE, status.PATH, INSTANCE_DATA, f"{RUN}/agent", *(COMPAT if stands_in else ())]
     if logs or seal:
         paths += [LOGS, *(COMPAT_LOGS if stands_in else ())]
@@ -92,14 +93,6 @@ def refuse_amid_a_boot(host: Host) -> None:
             "clean: a boot is under way, whose end writes all this again:"
             " wait for it with `linklocal-agent status --wait`"
         )
-
-
-def _stands_in(host: Host) -> bool:
-    """Say whether we are in the place of cloud-init, which then is not here itself."""
-    try:
-        return config.read(host, Report()).cloud_init_compat
-    except AgentError:
-        return False
 
 
 def leases(host: Host) -> Iterator[str]:

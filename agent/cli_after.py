@@ -124,16 +124,20 @@ def collect_logs(options: argparse.Namespace) -> int:
 def clean(options: argparse.Namespace) -> int:
     """Forget, and say what is gone."""
     from . import clean as cleaning
+    from . import config
     from .host import Host
+    from .report import Report
 
     host = Host(options.root)
+    # Read first: what cannot be read stops us before anything is stopped or gone.
+    stands_in = config.read(host, Report()).cloud_init_compat
     if host.live:
         if os.geteuid() != 0:
             raise HostError("clean: only root may forget the boots of this machine")
         cleaning.refuse_amid_a_boot(host)
         for unit in cleaning.quiesce(host) if options.seal else ():
             print(f"stopped {unit}")
-    for path in cleaning.clean(host, logs=options.logs, seal=options.seal):
+    for path in cleaning.clean(host, logs=options.logs, seal=options.seal, stands_in=stands_in):
         print(f"removed {path}" if path != "/etc/machine-id" else f"emptied {path}")
     if options.seal and host.live:
         print("sealed: switch it off now, a boot would make it a machine of its own again")

@@ -108,6 +108,19 @@ def test_clean_forgets_so_that_the_next_boot_is_the_first(guest_root: DirectoryG
     assert guest_root.exists("/var/lib/linklocal/resetd/identity")
 
 
+def test_clean_removes_nothing_by_a_configuration_that_cannot_be_read(
+    guest_root: DirectoryGuest,
+) -> None:
+    run(guest_root, MOTD)
+    guest_root.write("/etc/linklocal/agent.yaml", b"datasource: [\n")
+
+    done = agent("clean", "--root", guest_root.root)
+
+    assert done.returncode == 1
+    assert "/etc/linklocal/agent.yaml: line 2" in done.stderr
+    assert guest_root.exists("/var/lib/linklocal/agent")
+
+
 def test_seal_leaves_an_image(guest_root: DirectoryGuest) -> None:
     run(guest_root, MOTD)
     for path in ("/var/lib/linklocal/resetd/identity", "/etc/ssh/ssh_host_rsa_key"):
