@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from . import asked, config, datasources, finding, instance_data, networking
-from .errors import AgentError, ConfigError, DatasourceError
+from .errors import DatasourceError
+from .guard import guarded
 from .host import Host
 from .instance import InstanceData
 from .journal import log
 from .kept import Kept
-from .modules import NAMES, Name, load_module
-from .modules.base import Context, Frequency, Module, Past, Stage
-from .report import BAD, EARLIER, INTERRUPTED, Entry, Report, earlier
-from .sections import load_section, unknown_keys, wanted
+from .modules import MODULE_LISTS, NAMES
+from .modules.base import Context, Lists, Stage
+from .report import BAD, Report
+from .sections import unknown_keys
 from .state import State
 from .status import Status
+from .turns import Turns
 from .user_data.gather import Gathered, Placed
 from .user_data.parts import Part
 from .user_scripts import file_name, user_script
@@ -76,26 +78,6 @@ def look(host: Host, wishes: Wishes) -> InstanceData:
     return found
 
 
-def guarded(work: Callable[[], None]) -> str:
-    """Do *work*; return what went wrong in words, empty when nothing did."""
-    try:
-        work()
-    except AgentError as error:
-        return str(error)
-    # The one such net: whatever a module does, the boot goes on and the status says it. The
-    # exception's own text may hold the user's values, so only its kind and place are told.
-    except Exception as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = "nowhere"
-        if trace is not None:
-            file = trace.tb_frame.f_code.co_filename.rpartition("/agent/")[2]
-            where = f"{file} line {trace.tb_lineno}"
-        return f"internal error: {type(error).__name__} in {where}"
-    return ""
-
-
 class Journey:
     """One process on its way through stages of a boot."""
 
@@ -113,7 +95,7 @@ class Journey:
         self._failed: tuple[float, DatasourceError] | None = None
         self._base: Mapping[str, Any] = {}
         self._context: Context | None = None
-        self._told: set[Entry] = set()
+        self._turns: Turns | None = None
         self._boothooks: tuple[Placed, ...] = ()
         self._outputs: Outputs | None = None
         self._gathered: Gathered | None = None
@@ -126,15 +108,15 @@ class Journey:
             return
         if not self._prepared:
             self._prepare(stage)
-        context = self._context
-        if context is None:
+        context, turns = self._context, self._turns
+        if context is None or turns is None:
             return
         if stage is Stage.NETWORK:
             self._name_unknown_keys(context)
             self._run_boothooks(self._in_stage(context, stage))
         for name in NAMES:
             if name.stage is stage:
-                self._module(name, self._in_stage(context, stage))
+                turns.take(name, self._in_stage(context, stage))
         if stage is Stage.FINAL:
             self._state.forget()
 
@@ -225,7 +207,7 @@ class Journey:
             self._adopt(instance.instance_id)
         self._status.record["adopted"] = self._state.adopted
         if not again:
-            turn = networking.Turn(self._host, self._config, self._base, guarded)
+            turn = networking.Turn(self._host, self._config, self._base)
             turn.take(instance, self._state, self._status, stage)
 
     def _instance(self, stage: Stage) -> Kept | None:
@@ -299,6 +281,7 @@ class Journey:
 
             self._outputs = Outputs(self._host, gathered.config, report)
             self._outputs.report = self._status.report
+        self._turns = Turns(self._host, self._state, self._status, strict=self._config.strict)
         self._context = Context(
             host=self._host,
             instance=instance,
@@ -308,8 +291,17 @@ class Journey:
             scripts=self._state.scripts,
             user_scripts=tuple(map(user_script, gathered.scripts)),
             marks=self._state,
+            lists=self._lists(gathered.config, report),
             timeout=self._config.script_timeout,
         )
+
+    def _lists(self, asked_for: Mapping[str, Any], report: Report) -> Lists:
+        """Return what the cloud-config's lists of modules ask for; few have any."""
+        if not any(key in asked_for for key in MODULE_LISTS.values()):
+            return Lists()
+        from .module_lists import read
+
+        return read(asked_for, report)
 
     def _in_stage(self, context: Context, stage: Stage) -> Context:
         """Return *context* with a report of its own, for a module of *stage*."""
@@ -341,79 +333,6 @@ class Journey:
         seconds = time.monotonic() - began
         entries = context.report.entries
         self._status.module("boothooks", Stage.NETWORK, "done", "", seconds, entries)
-
-    def _module(self, name: Name, context: Context) -> None:
-        """Run the module when there is anything for it, and it has not run before."""
-        served = bool(name.served and getattr(context.instance, name.served))
-        if not (name.always or served or wanted(name, context.config)):
-            return
-        failure = guarded(partial(self._load_and_apply, name, context))
-        # Errors of a section begin with its key, which often is the module's name.
-        failure = failure.removeprefix(f"{name.name}: ")
-        if failure:
-            log.error("%s: %s", name.name, failure)
-            self._status.module(
-                name.name, name.stage, "failed", failure, 0.0, context.report.entries
-            )
-
-    def _load_and_apply(self, name: Name, context: Context) -> None:
-        past = None if name.again else self._state.past(Frequency.INSTANCE, name.name)
-        if past is not None:
-            self._ran_before(name, context, past)
-            return
-        module = load_module(name.name)
-        frequency, entries = module.frequency, context.report.entries
-        once = module.at_most_once and frequency is not Frequency.ALWAYS
-        past = self._state.past(frequency, module.name)
-        if past is not None:
-            # What is at most once and was cut off may have been half done: that is to be known.
-            if once and not past.ended:
-                context.report.failed(module.name, INTERRUPTED)
-            self._ran_before(name, context, past)
-            return
-        began = time.monotonic()
-        section = self._section(module, context)
-        if once:
-            self._state.claim(frequency, module.name)
-        if module.at_most_once and (name.keys or context.user_scripts):
-            self._status.write()
-        self._host.cause = module.name
-        failure = guarded(partial(module.apply, section, context))
-        self._host.cause = ""
-        if once and failure:
-            failed = Entry(module.name, "failed", failure.removeprefix(f"{module.name}: "))
-            self._state.ended(frequency, module.name, [failed, *entries])
-        elif not failure:
-            self._state.ended(frequency, module.name, entries)
-        if failure:
-            raise AgentError(failure)
-        seconds = time.monotonic() - began
-        for entry in entries:
-            if entry.result in BAD:
-                log.error("%s: %s: %s", entry.place, entry.result, entry.detail)
-        # Scripts have a mark each.
-        scripts = module.at_most_once and not once and context.user_scripts
-        past_only = all(entry.detail.startswith((EARLIER, INTERRUPTED)) for entry in entries)
-        result = "ran before" if scripts and past_only else "done"
-        log.info("%s: %s in %.3f s", module.name, result, seconds)
-        self._status.module(module.name, module.stage, result, "", seconds, entries)
-
-    def _ran_before(self, name: Name, context: Context, past: Past) -> None:
-        """Say that the module had its turn at an earlier boot, and what was not done then."""
-        entries = context.report.entries
-        entries += map(earlier, past.troubles)
-        self._status.module(name.name, name.stage, "ran before", entries=entries)
-
-    def _section(self, module: Module, context: Context) -> Any:
-        """Return what *module* reads of the cloud-config, typed."""
-        report = context.report
-        section = load_section(module, context.config, report)
-        # Two modules may read the same keys; what is wrong there is said once.
-        report.entries[:] = [entry for entry in report.entries if entry not in self._told]
-        self._told.update(report.entries)
-        if self._config.strict and any(entry.result in BAD for entry in report.entries):
-            raise ConfigError("not applied: the agent is strict and the section has mistakes")
-        return section
 
     def _name_unknown_keys(self, context: Context) -> None:
         """Warn of keys at the top that no module reads."""

@@ -35,7 +35,6 @@ def add(commands: Any, root: Root) -> None:
 def apply(options: argparse.Namespace) -> int:
     """Set up the network of the instance that this machine is; say what became of it."""
     from . import config
-    from .boot import guarded
     from .host import Host
     from .journal import log
     from .networking import NAME, Turn
@@ -46,7 +45,7 @@ def apply(options: argparse.Namespace) -> int:
         raise ConfigError("network apply: only root may change this machine")
     report = Report()
     settings = config.read(host, report)
-    turn = Turn(host, settings, config.base(host, settings, report), guarded)
+    turn = Turn(host, settings, config.base(host, settings, report))
     try:
         words, failure = turn.set_up(_instance(host, options), report)
     finally:

@@ -126,6 +126,14 @@ class Host:
         """Return the password field of the user's shadow line, None without such a line."""
         return accounts.find_shadow_field(self.read(accounts.SHADOW) or b"", user)
 
+    def has_owner(self, owner: str) -> bool:
+        """Say whether the user and group of *owner*, `user:group`, are there."""
+        try:
+            self._owner(owner)
+        except HostError:
+            return False
+        return True
+
     def free_space(self, path: str) -> int:
         """Return the free bytes of the file system of *path*, 0 when there is no such path."""
         with _refusal(f"look at {path}"):

@@ -14,6 +14,7 @@ from .datasources.detect import has_uuid
 from .host import Host
 from .instance_data import redacted
 from .kept import Kept, dumped, loaded
+from .modules import MODULE_LISTS
 from .modules.base import STATE
 from .secret import Secret
 from .user_data.gather import Gathered
@@ -58,6 +59,9 @@ def remember(host: Host, kept: Kept, gathered: Gathered) -> None:
         return
     if any(placed.part.type == HANDLER for placed in gathered.parts):
         # What a part handler does at each boot only it knows.
+        return
+    if any(key in gathered.config for key in MODULE_LISTS.values()):
+        # Anything may come at every boot.
         return
     config = {key: value if key in KEPT_KEYS else None for key, value in gathered.asked.items()}
     parts: dict[str, tuple[Part, ...]] = {}

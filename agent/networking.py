@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from .config import AgentConfig
+from .guard import guarded
 from .host import Host
 from .instance import InstanceData
 from .journal import log
@@ -27,17 +28,10 @@ KEPT = f"{STATE}/network.json"
 class Turn:
     """Sets up the network of one boot."""
 
-    def __init__(
-        self,
-        host: Host,
-        config: AgentConfig,
-        base: Mapping[str, Any],
-        guarded: Callable[[Callable[[], None]], str],
-    ) -> None:
+    def __init__(self, host: Host, config: AgentConfig, base: Mapping[str, Any]) -> None:
         self._host = host
         self._config = config
         self._base = base
-        self._guarded = guarded
 
     def take(self, instance: InstanceData, state: State, status: Status, stage: Stage) -> None:
         """Set it up once for *instance*, or at every boot when the image asks for that."""
@@ -84,7 +78,7 @@ class Turn:
                 self._keep(instance)
 
         self._host.cause = NAME
-        failure = self._guarded(work)
+        failure = guarded(work)
         self._host.cause = ""
         for entry in report.entries:
             if entry.result in BAD:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from tempfile import TemporaryDirectory
 
+from . import module_lists
 from .errors import AgentError
 from .host import Host
 from .instance import InstanceData
@@ -32,6 +33,7 @@ def validate(content: bytes) -> tuple[Entry, ...]:
             report.add(place, part.result, part.detail)
     for key, words in unknown_keys(gathered.config):
         report.warning(key, words)
+    module_lists.read(gathered.config, report)
     with TemporaryDirectory() as root:
         machine = _machine(root)
         for name in NAMES:

@@ -129,12 +129,17 @@ NAMES = (
     Name("power_state", Stage.FINAL, ("power_state",), again=True),
 )
 
+MODULE_LISTS = {
+    Stage.NETWORK: "cloud_init_modules",
+    Stage.CONFIG: "cloud_config_modules",
+    Stage.FINAL: "cloud_final_modules",
+}
+"""Keys of the lists of modules to run, see `agent.module_lists`."""
+
 NOT_MODULES = frozenset(
     {
+        *MODULE_LISTS.values(),
         "allow_userdata",
-        "cloud_config_modules",
-        "cloud_final_modules",
-        "cloud_init_modules",
         "datasource",
         "datasource_list",
         "disable_fallback_netcfg",

@@ -41,6 +41,11 @@ class Turn(Enum):
     PER_INSTANCE = 3
     USER = 4
 
+    @property
+    def module(self) -> str:
+        """The name of cloud-init's module that runs them, by which `Lists` knows them."""
+        return "scripts_" + self.name.lower()
+
 
 class UserScript(NamedTuple):
     """A script of the user data, still to be run."""
@@ -76,6 +81,10 @@ class Marks(Protocol):
         """
         ...
 
+    def past(self, frequency: Frequency, name: str) -> Optional[Past]:
+        """Return what is known of *name*, None when it has no mark."""
+        ...
+
     def ended(self, frequency: Frequency, name: str, entries: Sequence[Entry] = ()) -> None:
         """Note that *name* ended, and what of *entries* later boots are to know."""
         ...
@@ -85,6 +94,10 @@ class NoMarks:
     """Remembers nothing: everything is to run now."""
 
     def claim(self, frequency: Frequency, name: str) -> Optional[Past]:
+        """Say that *name* never ran."""
+        return None
+
+    def past(self, frequency: Frequency, name: str) -> Optional[Past]:
         """Say that *name* never ran."""
         return None
 
@@ -102,6 +115,15 @@ class Sink(Protocol):
     def close(self) -> None:
         """Know that this was all."""
         ...
+
+
+class Lists(NamedTuple):
+    """What lists of modules in the cloud-config ask for, by names of modules and of turns."""
+
+    frequencies: Mapping[str, Frequency] = {}
+    """How often these run, whatever is usual."""
+    left_out: Mapping[str, str] = {}
+    """These do not run; the key of the list that leaves them out."""
 
 
 def keep_private() -> Optional[Sink]:
@@ -124,6 +146,7 @@ class Context(NamedTuple):
     user_scripts: tuple[UserScript, ...] = ()
     """The scripts of the user data, in any order."""
     marks: Marks = NoMarks()
+    lists: Lists = Lists()
     timeout: Optional[float] = None
     """Longest time a user's script or list of commands may take, in seconds; None for ever."""
     sink: Callable[[], Optional[Sink]] = keep_private

@@ -170,6 +170,16 @@ def os_release(host: Host) -> dict[str, str]:
     return said
 
 
+def user_groups(host: Host) -> tuple[str, ...]:
+    """Return the groups of the image's default user on *host*."""
+    groups = family(host).user_groups
+    said = os_release(host)
+    if said.get("ID") == "debian" and said.get("VERSION_ID") not in ("10", "11", "12"):
+        # Debian 13 has given up what was once for programs that set up networks.
+        return tuple(group for group in groups if group != "netdev")
+    return groups
+
+
 def family(host: Host) -> Family:
     """Return the family of *host* by its os-release; Debian's facts when it says nothing known."""
     said = os_release(host)

@@ -15,7 +15,7 @@ from .disk_setup import Disk, FileSystem
 from .readers import read_mode
 from .rsyslog import RsyslogSettings, Snippet
 from .set_passwords import ChpasswdUser
-from .users_groups import User
+from .user import User
 
 # Records that a schema does not name, because their section has more shapes than a type tells.
 RECORDS: dict[tuple[str, str], Any] = {

@@ -44,8 +44,14 @@ class Scripts(NamedTuple):
 def run(scripts: Sequence[UserScript], context: Context) -> None:
     """Run the scripts that have not had their turn, whatever becomes of each."""
     entries = context.report.entries
+    lists = context.lists
     for script in sorted(scripts, key=lambda each: (each.turn.value, each.name)):
-        frequency = FREQUENCIES.get(script.turn, Frequency.INSTANCE)
+        module = script.turn.module
+        if module in lists.left_out:
+            context.report.notice(script.place, f"not run: left out of {lists.left_out[module]}")
+            continue
+        usual = FREQUENCIES.get(script.turn, Frequency.INSTANCE)
+        frequency = lists.frequencies.get(module, usual)
         mark = _mark(script, frequency)
         try:
             past = context.marks.claim(frequency, mark)

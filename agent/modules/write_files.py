@@ -16,15 +16,19 @@ from .readers import kind, read_content, read_mode, read_owner, read_path
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of content when it is unpacked."""
+ROOT = "root:root"
 GUARDED = ("/etc/sudoers", "/etc/ssh/sshd_config")
 """Beginnings of the paths of what `guarded_files` looks at."""
-_BASE64_SPACE = re.compile(rb"[ \t\r\n]+")
+_LATER = "write_files.later"
+"""The mark of files that are left for the final stage, since their owners are to come."""
+_NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
 
 
 def _from_base64(content: bytes) -> bytes:
     import base64
 
-    return base64.b64decode(_BASE64_SPACE.sub(b"", content), validate=True)
+    # What is not of its alphabet is left out, as users of cloud-init are used to; see `_odd`.
+    return base64.b64decode(content)
 
 
 def _from_gzip(content: bytes) -> bytes:
@@ -78,7 +82,7 @@ class File(NamedTuple):
     """How `content` is encoded: b64, gz, gz+b64 (and longer spellings), text/plain."""
     permissions: Annotated[int, read_mode] = 0o644
     """Octal mode in quotes, such as '0600'."""
-    owner: Annotated[str, read_owner] = "root:root"
+    owner: Annotated[str, read_owner] = ROOT
     """`user:group`, both must exist; see `defer`."""
     append: bool = False
     """Add to the end of the file instead of replacing it; once, however often it is applied."""
@@ -101,29 +105,65 @@ def decoded(file: File) -> Secret:
     return Secret(content)
 
 
-def write(section: WriteFiles, context: Context, *, deferred: bool) -> None:
-    """Write the files that are (or are not) deferred, each for itself."""
+def write(section: WriteFiles, context: Context) -> None:
+    """Write the files that are not deferred, each for itself.
+
+    A new file whose owner is not there yet is left for the final stage: users and packages may
+    bring one.
+    """
+    can_wait = "write_files_deferred" not in context.lists.left_out
     for file in section.write_files:
-        if file.defer is not deferred:
+        if file.defer:
             continue
-        place = f"write_files {file.path}"
-        try:
-            # What is fetched is not encoded.
-            content = _fetched(file, place, context) or decoded(file)
-        except Refused as error:
-            words = f"expected content encoded as {file.encoding}: {error}"
-            context.report.refused(place, words)
-            continue
-        except ValueError:
-            context.report.refused(place, f"expected content encoded as {file.encoding}")
-            continue
-        except HostError as error:
-            context.report.failed(place, str(error))
-            continue
+        host = context.host
+        if can_wait and not host.has_owner(file.owner) and host.kind(file.path) is None:
+            context.marks.claim(Frequency.INSTANCE, _LATER)
+            words = f"written in the final stage, its owner {file.owner!r} is not there yet"
+            context.report.notice(_place(file), words)
+        else:
+            _write_one(file, context)
+
+
+def write_deferred(section: WriteFiles, context: Context) -> None:
+    """Write the files that are deferred, and those that were left."""
+    some_left = context.marks.past(Frequency.INSTANCE, _LATER) is not None
+    for file in section.write_files:
+        left = some_left and file.owner != ROOT and context.host.kind(file.path) is None
+        if file.defer or left:
+            _write_one(file, context)
+
+
+def _place(file: File) -> str:
+    return f"write_files {file.path}"
+
+
+def _write_one(file: File, context: Context) -> None:
+    """Write *file*, or say why not."""
+    place = _place(file)
+    try:
+        # What is fetched is not encoded.
+        content = _fetched(file, place, context)
+        if content is None:
+            content = decoded(file)
+            _warn_of_odd(file, context)
+    except Refused as error:
+        context.report.refused(place, f"expected content encoded as {file.encoding}: {error}")
+    except ValueError:
+        context.report.refused(place, f"expected content encoded as {file.encoding}")
+    except HostError as error:
+        context.report.failed(place, str(error))
+    else:
         try:
             _write(file, content, context)
         except HostError as error:
             context.report.failed(place, str(error))
+
+
+def _warn_of_odd(file: File, context: Context) -> None:
+    encoded = _from_base64 in DECODERS[file.encoding]
+    if encoded and _NO_BASE64.search(file.content.reveal()):
+        words = "its content has characters that are not of base64: they were left out"
+        context.report.warning(_place(file), words)
 
 
 def _fetched(file: File, place: str, context: Context) -> Optional[Secret]:
@@ -153,14 +193,14 @@ def _write(file: File, content: Secret, context: Context) -> None:
         whole = Secret(before + content.reveal()) if before is not None and append else content
         said = complaint(file.path, whole, context)
         if said is not None:
-            context.report.refused(f"write_files {file.path}", said)
+            context.report.refused(_place(file), said)
             return
     context.host.write(file.path, content, mode=file.permissions, owner=file.owner, append=append)
 
 
 def apply(section: WriteFiles, context: Context) -> None:
     """Write every file that is not deferred."""
-    write(section, context, deferred=False)
+    write(section, context)
 
 
 MODULE = Module("write_files", WriteFiles, Stage.NETWORK, Frequency.INSTANCE, apply)

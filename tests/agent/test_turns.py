@@ -92,13 +92,13 @@ class FirstBoot(NoMarks):
     """Remembers what ended, as the next boot finds it."""
 
     def __init__(self) -> None:
-        self.past: Past | None = None
+        self.known: Past | None = None
 
     def claim(self, frequency: Frequency, name: str) -> Past | None:
-        return self.past
+        return self.known
 
     def ended(self, frequency: Frequency, name: str, entries: Sequence[Entry] = ()) -> None:
-        self.past = Past(True, tuple(entry for entry in entries if entry.result != "done"))
+        self.known = Past(True, tuple(entry for entry in entries if entry.result != "done"))
 
 
 @pytest.mark.parametrize(
