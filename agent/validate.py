@@ -11,15 +11,20 @@ from .host import Host
 from .instance import InstanceData
 from .modules import NAMES, load_module
 from .modules.base import Context, Module
+from .modules.write_files import ODD
 from .plan import Plan
 from .report import Entry, Report
 from .secret import Secret
 from .sections import load_section, unknown_keys, wanted
+from .state import State
 from .user_data.gather import Gathered, Source, gather
 
 OS_RELEASE = b"ID=debian\n"
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\n"
 DEFAULT_USER = "debian"
+INSTANCE_ID = "i-0"
+_OF_THE_DOCUMENT = ("unknown key", "deprecated", ODD)
+"""Beginnings of what else than a refusal is about the document, not the machine."""
 
 
 def validate(content: bytes) -> tuple[Entry, ...]:
@@ -36,9 +41,12 @@ def validate(content: bytes) -> tuple[Entry, ...]:
     module_lists.read(gathered.config, report)
     with TemporaryDirectory() as root:
         machine = _machine(root)
+        # Some modules leave work to others.
+        marks = State(machine)
+        marks.enter(INSTANCE_ID)
         for name in NAMES:
             if name.always or wanted(name, gathered.config):
-                _check(load_module(name.name), gathered, machine, report)
+                _check(load_module(name.name), gathered, machine, marks, report)
     # Two modules may read the same keys.
     return tuple(dict.fromkeys(report.entries))
 
@@ -63,7 +71,7 @@ def _machine(root: str) -> Plan:
     return _Machine(host)
 
 
-def _check(module: Module, gathered: Gathered, machine: Plan, report: Report) -> None:
+def _check(module: Module, gathered: Gathered, machine: Plan, marks: State, report: Report) -> None:
     """Have *module* read its section as a boot would, and say what is wrong with the document."""
     try:
         section = load_section(module, gathered.config, report)
@@ -73,15 +81,16 @@ def _check(module: Module, gathered: Gathered, machine: Plan, report: Report) ->
     own = Report()
     context = Context(
         host=machine,
-        instance=InstanceData("file", "i-0", None, (), Secret(b"")),
+        instance=InstanceData("file", INSTANCE_ID, None, (), Secret(b"")),
         report=own,
         config=gathered.config,
         default_user=DEFAULT_USER,
-        scripts="/var/lib/linklocal/agent/instances/i-0/scripts",
+        scripts=marks.scripts,
+        marks=marks,
     )
     # What this machine lacks says nothing of the document.
     with suppress(AgentError):
         module.apply(section, context)
     for entry in own.entries:
-        if entry.result == "refused" or entry.detail.startswith(("unknown key", "deprecated")):
+        if entry.result == "refused" or entry.detail.startswith(_OF_THE_DOCUMENT):
             report.entries.append(entry)

@@ -39,25 +39,28 @@ class RandomSeed(NamedTuple):
     """Where random bytes come from and go to; the instance's own are used without it, too."""
 
 
-def decoded(data: Secret, encoding: str) -> bytes:
-    """Return the bytes that *data* stands for; raises ValueError or Refused."""
-    from .write_files import DECODERS
+def _given(seed: Seed, context: Context) -> bytes:
+    """Return the user's own bytes, none when these cannot be read."""
+    if not seed.data:
+        return b""
+    from .write_files import ODD, decoded, is_odd
 
-    content = data.reveal()
-    for step in DECODERS.get(encoding, ()):
-        content = step(content)
-    return content
+    place = "random_seed.data"
+    try:
+        content = decoded(seed.data, seed.encoding)
+    except (ValueError, Refused):
+        context.report.refused(place, f"expected {seed.encoding}")
+        return b""
+    if is_odd(seed.data, seed.encoding):
+        context.report.warning(place, ODD)
+    return content.reveal()
 
 
 def apply(section: RandomSeed, context: Context) -> None:
     """Put the bytes in, then run the program."""
     wanted = section.random_seed or Seed()
     host = context.host
-    content = b""
-    try:
-        content = decoded(wanted.data, wanted.encoding)
-    except (ValueError, Refused):
-        context.report.refused("random_seed.data", f"expected {wanted.encoding}")
+    content = _given(wanted, context)
     if context.instance.random_seed is not None:
         content += context.instance.random_seed.reveal()
     if content:

@@ -49,6 +49,9 @@ A key that is not listed is reported with the nearest one that is, and the rest 
 that cannot be understood is reported with its place, and its item is left out; the others go on.
 Dashes in a key are taken for underscores, and reported as deprecated.
 
+`cloud_init_modules`, `cloud_config_modules` and `cloud_final_modules` say which of them run, and
+how often: see [lists of modules](user-data.md#lists-of-modules).
+
 """
 
 

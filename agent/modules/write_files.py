@@ -21,13 +21,14 @@ GUARDED = ("/etc/sudoers", "/etc/ssh/sshd_config")
 """Beginnings of the paths of what `guarded_files` looks at."""
 _LATER = "write_files.later"
 """The mark of files that are left for the final stage, since their owners are to come."""
+ODD = "characters that are not of base64 are left out"
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
 
 
 def _from_base64(content: bytes) -> bytes:
     import base64
 
-    # What is not of its alphabet is left out, as users of cloud-init are used to; see `_odd`.
+    # What is not of its alphabet is left out, as users of cloud-init are used to; see `is_odd`.
     return base64.b64decode(content)
 
 
@@ -83,7 +84,7 @@ class File(NamedTuple):
     permissions: Annotated[int, read_mode] = 0o644
     """Octal mode in quotes, such as '0600'."""
     owner: Annotated[str, read_owner] = ROOT
-    """`user:group`, both must exist; see `defer`."""
+    """`user:group`; a file whose owner is not there yet waits for the final stage."""
     append: bool = False
     """Add to the end of the file instead of replacing it; once, however often it is applied."""
     defer: bool = False
@@ -97,12 +98,18 @@ class WriteFiles(NamedTuple):
     """The files, in the order they are written."""
 
 
-def decoded(file: File) -> Secret:
-    """Return the bytes that *file* is to hold; raises ValueError or Refused."""
-    content = file.content.reveal()
-    for step in DECODERS[file.encoding]:
-        content = step(content)
-    return Secret(content)
+def decoded(content: Secret, encoding: str) -> Secret:
+    """Return the bytes that *content* stands for; raises ValueError or Refused."""
+    found = content.reveal()
+    for step in DECODERS.get(encoding, ()):
+        found = step(found)
+    return Secret(found)
+
+
+def is_odd(content: Secret, encoding: str) -> bool:
+    """Say whether *content* is base64 with something else in it."""
+    is_base64 = _from_base64 in DECODERS.get(encoding, ())
+    return is_base64 and _NO_BASE64.search(content.reveal()) is not None
 
 
 def write(section: WriteFiles, context: Context) -> None:
@@ -144,8 +151,9 @@ def _write_one(file: File, context: Context) -> None:
         # What is fetched is not encoded.
         content = _fetched(file, place, context)
         if content is None:
-            content = decoded(file)
-            _warn_of_odd(file, context)
+            content = decoded(file.content, file.encoding)
+            if is_odd(file.content, file.encoding):
+                context.report.warning(place, ODD)
     except Refused as error:
         context.report.refused(place, f"expected content encoded as {file.encoding}: {error}")
     except ValueError:
@@ -157,13 +165,6 @@ def _write_one(file: File, context: Context) -> None:
             _write(file, content, context)
         except HostError as error:
             context.report.failed(place, str(error))
-
-
-def _warn_of_odd(file: File, context: Context) -> None:
-    encoded = _from_base64 in DECODERS[file.encoding]
-    if encoded and _NO_BASE64.search(file.content.reveal()):
-        words = "its content has characters that are not of base64: they were left out"
-        context.report.warning(_place(file), words)
 
 
 def _fetched(file: File, place: str, context: Context) -> Optional[Secret]:

@@ -1,6 +1,6 @@
-"""write_files, the files with `defer: true`: written in the final stage, when owners exist.
+"""write_files_deferred: files with `defer: true`, and those whose owners were not there before.
 
-So are those whose owners did not exist before.
+They are written in the final stage: by then the users are made and the packages installed.
 """
 
 from .base import Context, Frequency, Module, Stage

@@ -89,6 +89,57 @@ def test_a_second_boot_does_nothing_twice(guest_root: DirectoryGuest) -> None:
     assert told(guest_root)["status"] == "done"
 
 
+OWNED = """#cloud-config
+users: [alice]
+write_files:
+- {path: /etc/hers, owner: 'alice:alice', permissions: '0600', content: hers}
+- {path: /etc/nobodys, owner: bob, content: x}
+- {path: /etc/debian_version, owner: alice, content: x}
+"""
+
+
+def test_a_file_waits_for_its_owner_until_users_are_made(guest_root: DirectoryGuest) -> None:
+    before = guest_root.read("/etc/debian_version")
+
+    start(guest_root, given(OWNED))
+
+    entries = [
+        (entry["result"], entry["place"])
+        for row in told(guest_root)["modules"]
+        for entry in row["entries"]
+    ]
+    assert guest_root.text("/etc/hers") == "hers"
+    assert str(guest_root.stat("/etc/hers").uid) == guest_root.field("/etc/passwd", "alice", 2)
+    assert ("notice", "write_files /etc/hers") in entries
+    assert ("failed", "write_files /etc/hers") not in entries
+    # Nobody knows whether what is there already is another's to wait for.
+    assert ("failed", "write_files /etc/debian_version") in entries
+    assert guest_root.read("/etc/debian_version") == before
+    assert ("failed", "write_files /etc/nobodys") in entries
+    assert not guest_root.exists("/etc/nobodys")
+
+
+def test_a_file_that_was_written_and_removed_does_not_come_again(
+    guest_root: DirectoryGuest,
+) -> None:
+    text = "#cloud-config\nwrite_files: [{path: /etc/gone, owner: 'daemon:daemon'}]\n"
+    start(guest_root, given(text, stages=(Stage.NETWORK,)))
+    guest_root.path("/etc/gone").unlink()
+
+    start(guest_root, given(text, stages=(Stage.FINAL,)))
+
+    assert not guest_root.exists("/etc/gone")
+
+
+def test_a_plan_has_the_file_that_waits_for_its_owner(guest_root: DirectoryGuest) -> None:
+    plan = Plan(Host(guest_root.root))
+
+    boot(plan, given(OWNED))
+
+    (effect,) = (effect for effect in plan.effects if effect.target == "/etc/hers")
+    assert effect.cause == "write_files_deferred"
+
+
 def test_a_new_instance_id_does_everything_again(guest_root: DirectoryGuest) -> None:
     start(guest_root, given(MOTD, instance_id="one"))
     guest_root.write("/etc/motd", b"of the image\n")

@@ -306,7 +306,18 @@ def test_user_data_is_checked_without_a_machine(
         ),
         ("runcmd: [[a, {b: c}]]", "runcmd[0]: refused"),
         ("bootcmd: no", "bootcmd: refused: expected a list of commands"),
-        ("write_files: [{path: /x, encoding: b64, content: '%'}]", "write_files /x: refused"),
+        ("write_files: [{path: /x, encoding: b64, content: YQ}]", "write_files /x: refused"),
+        ("write_files: [{path: /x, encoding: b64, content: '%'}]", "write_files /x: warning"),
+        (
+            "write_files: [{path: /x, owner: nobody-yet, encoding: b64, content: YQ}]",
+            "write_files /x: refused",
+        ),
+        ("cloud_final_modules: scripts-user", "cloud_final_modules: refused: expected a list"),
+        ("cloud_final_modules: [[]]", "cloud_final_modules[0]: refused: expected a module's name"),
+        (
+            "cloud_final_modules: [[scripts-user, daily], final-message]",
+            "cloud_final_modules[0]: warning: frequency not understood",
+        ),
         ("mounts: [[vdb]]", "mounts[0]: refused"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.host import Host
-from agent.modules.families import family
+from agent.modules.families import family, user_groups
 
 from .machine import Machine
 
@@ -30,3 +30,23 @@ def test_the_family(machine: Machine, text: str, name: str) -> None:
     machine.guest.write("/etc/os-release", text.encode())
 
     assert family(Host(machine.guest.root)).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "has_it"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', True),
+        ('ID=debian\nVERSION_ID="13"\n', False),
+        ("ID=debian\nVERSION_CODENAME=sid\n", False),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', True),
+    ],
+)
+def test_who_sets_up_networks_has_no_group_on_newer_debian(
+    machine: Machine, text: str, has_it: bool
+) -> None:
+    machine.guest.write("/etc/os-release", text.encode())
+
+    groups = user_groups(Host(machine.guest.root))
+
+    assert ("netdev" in groups) == has_it
+    assert "sudo" in groups

@@ -53,7 +53,8 @@ def test_without_a_section_the_instances_seed_goes_to_the_kernel(machine: Machin
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        ("{data: '*', encoding: b64}", ("refused", "random_seed.data")),
+        ("{data: YQ, encoding: b64}", ("refused", "random_seed.data")),
+        ("{data: '*', encoding: b64}", ("warning", "random_seed.data")),
         ("{data: hello, encoding: gzip}", ("refused", "random_seed.data")),
         ("{data: hello, encoding: rot13}", ("refused", "random_seed.encoding")),
         ("{data: [1]}", ("refused", "random_seed.data")),

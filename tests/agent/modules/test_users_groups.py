@@ -146,15 +146,9 @@ def test_a_password_changed_by_its_owner_is_not_set_back(machine: Machine) -> No
         ("{name: 'a b'}", "users[1].name", "user or group name"),
         ("{name: bad, uid: many}", "users[1].uid", "user id"),
         ("{name: bad, shell: bash}", "users[1].shell", "absolute path"),
-        ("{name: bad, gecos: 'a:b'}", "users[1].gecos", "without ':'"),
         ("{name: bad, expiredate: soon}", "users[1].expiredate", "date such as"),
         ("{name: bad, inactive: long}", "users[1].inactive", "number of days"),
-        ('{name: bad, sudo: "ALL\\nroot ALL"}', "users[1].sudo", "a rule such as"),
-        ("{name: bad, sudo: true}", "users[1].sudo", "a rule such as"),
         ("{name: bad, lock_passwd: perhaps}", "users[1].lock_passwd", "true or false"),
-        ("{name: bad, passwd: Cloud.1234}", "users[1].passwd", "crypt(3) hash"),
-        ("{name: bad, hashed_passwd: 'x:y'}", "users[1].hashed_passwd", "crypt(3) hash"),
-        ("{name: bad, plain_text_passwd: [a]}", "users[1].plain_text_passwd", "on one line"),
         ("7", "users[1]", "name or settings"),
     ],
 )
@@ -165,10 +159,59 @@ def test_a_bad_user_is_refused_alone(
 
     assert said(report) == [("refused", place)]
     assert words in texts(report)
-    assert "Cloud.1234" not in texts(report)
     assert machine.guest.field("/etc/passwd", "alice", 0)
     assert machine.guest.field("/etc/passwd", "bob", 0)
     assert not machine.guest.field("/etc/passwd", "bad", 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("gecos", "'a:b'", "without ':'"),
+        ("sudo", '"ALL\\nroot ALL"', "a rule such as"),
+        ("sudo", "true", "a rule such as"),
+        ("doas", "{a: b}", "a rule such as"),
+        ("passwd", "Cloud.1234", "crypt(3) hash"),
+        ("hashed_passwd", "'x:y'", "crypt(3) hash"),
+        ("hashed-passwd", "'x:y'", "crypt(3) hash"),
+        ("plain_text_passwd", "[a]", "on one line"),
+    ],
+)
+def test_what_only_gives_more_is_refused_without_its_user(
+    machine: Machine, key: str, value: str, words: str
+) -> None:
+    report = machine.apply(
+        "users_groups",
+        f"users: [{{name: bad, lock_passwd: false, groups: [adm], {key}: {value},"
+        f" ssh_authorized_keys: ['{KEY}']}}]",
+    )
+
+    assert ("refused", f"users[0].{key}") in said(report)
+    assert words in texts(report)
+    assert "Cloud.1234" not in texts(report)
+    assert machine.guest.field("/etc/passwd", "bad", 4) == ""
+    assert (shadow(machine, "bad") or "").startswith("!")
+    assert "bad" in members(machine, "adm")
+    assert "bad " not in machine.guest.text("/etc/sudoers")
+    assert not machine.guest.exists("/etc/sudoers.d/90-linklocal-users")
+    assert machine.guest.text("/home/bad/.ssh/authorized_keys") == f"{KEY}\n"
+
+
+def test_group_ids_go_by_the_order_of_groups_and_then_the_primary_one(machine: Machine) -> None:
+    machine.apply(
+        "users_groups", "users: [{name: alice, primary_group: first, groups: [second, third]}]"
+    )
+
+    ids = {
+        name: machine.guest.field("/etc/group", name, 2) for name in ("first", "second", "third")
+    }
+    assert ids == {"second": "1000", "third": "1001", "first": "1002"}
+
+
+def test_members_that_are_here_come_before_those_that_are_made(machine: Machine) -> None:
+    machine.apply("users_groups", "groups: [{admins: [alice, root]}]\nusers: [alice]")
+
+    assert members(machine, "admins") == ["root", "alice"]
 
 
 def test_a_hash_that_is_cut_is_set_and_said(machine: Machine) -> None:
