@@ -1,8 +1,6 @@
 """python -m agent"""
 
-import sys
-
-from .cli import main
+from .start import agent
 
 if __name__ == "__main__":
-    sys.exit(main())
+    agent()

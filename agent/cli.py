@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Callable
 
+from .arguments import Parser, add_root
 from .errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .plan import Effect
 
-DONE, FAILED, DEGRADED, RUNNING, USAGE = 0, 1, 2, 3, 64
+DONE, FAILED, DEGRADED, RUNNING = 0, 1, 2, 3
 STAGES = ("local", "network", "config", "final")
 POLL = 0.1
 """Seconds between two looks at a boot that is waited for."""
@@ -23,19 +24,10 @@ ANYWHERE = ("write_files", "write_files_deferred")
 """Modules that write where the user says; all others write state of theirs below OWN."""
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse's own status for bad usage, 2, is that of a degraded boot here."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line."""
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; return its exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
-    options = parser(whole=words[:1] != ["run"]).parse_args(words)
+    options = parser(words[0] if words else None).parse_args(words)
     try:
         status: int = options.run(options)
     except AgentError as error:
@@ -50,16 +42,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser(*, whole: bool = True) -> Parser:
-    """Return the parser of all sub-commands; without *whole*, of those that a boot may be."""
+def parser(only: str | None = None) -> Parser:
+    """Return the parser of all commands, or of *only* that one: to declare all takes a while."""
+    from .version import VERSION
+
     top = Parser(
         prog="linklocal-agent",
         description="Make this machine what its instance data asks for, and tell the truth of it.",
     )
-    from .version import VERSION
-
     top.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top.commands(title="commands")
+    known: dict[str, Callable[[Any], None]] = {
+        "run": _add_run,
+        "plan": _add_plan,
+        "status": _add_status,
+        "validate": _add_validate,
+    }
+    if only not in known:
+        from . import cli_after, cli_network
+
+        known.update({**cli_after.COMMANDS, **cli_network.COMMANDS})
+    for name in [only] if only in known else known:
+        known[name](commands)
+    return top
+
+
+def _add_run(commands: Any) -> None:
     command = commands.add_parser("run", help="go through the boot, or one stage of it")
     _way(command)
     command.add_argument("-q", "--quiet", action="store_true", help="only the result, no log")
@@ -67,42 +75,30 @@ def parser(*, whole: bool = True) -> Parser:
         "--gates", action="store_true", help="let the units of systemd say when a stage may begin"
     )
     command.set_defaults(run=run)
+
+
+def _add_plan(commands: Any) -> None:
     command = commands.add_parser("plan", help="say what run would change, and change nothing")
     _way(command)
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=plan)
-    if not whole:
-        return top
+
+
+def _add_status(commands: Any) -> None:
     command = commands.add_parser("status", help="say how the boot went")
     command.add_argument("--wait", action="store_true", help="until the boot has ended")
     command.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="wait no longer")
     command.add_argument("--strict", action="store_true", help="exit with 2 when degraded")
     command.add_argument("--json", action="store_true", help="for programs")
-    _root(command)
+    add_root(command)
     command.set_defaults(run=status)
+
+
+def _add_validate(commands: Any) -> None:
     command = commands.add_parser("validate", help="check user data, of any format")
     command.add_argument("files", metavar="FILE", nargs="+", help="- for standard input")
     command.add_argument("--json", action="store_true", help="for programs")
     command.set_defaults(run=validate)
-    from . import cli_after, cli_network
-
-    cli_after.add(commands, _root)
-    cli_network.add(commands, _root)
-    return top
-
-
-def _root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--root", metavar="DIR", default="/", type=_directory, help="the machine's root directory"
-    )
-
-
-def _directory(text: str) -> str:
-    import os
-
-    if not os.path.isdir(text):
-        raise argparse.ArgumentTypeError(f"expected a directory, there is none at {text!r}")
-    return text
 
 
 def _datasource(text: str) -> str:
@@ -127,7 +123,7 @@ def _seconds(text: str) -> float:
 
 def _way(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stage", choices=(*STAGES, "all"), default="all")
-    _root(command)
+    add_root(command)
     command.add_argument("--metadata-url", metavar="URL", help="such as http://169.254.169.254")
     command.add_argument("--datasource", metavar="NAME", type=_datasource, help="such as openstack")
     command.add_argument("--user-data", metavar="FILE", help="in place of the served; - for stdin")

@@ -7,43 +7,56 @@ import os
 import sys
 from typing import Any, Callable
 
+from .arguments import add_root
 from .errors import AgentError, HostError
 
 DONE, FAILED, RUNNING = 0, 1, 3
 
-Root = Callable[[argparse.ArgumentParser], None]
 
-
-def add(commands: Any, root: Root) -> None:
-    """Add the sub-commands to *commands*; *root* gives each its --root."""
+def _add_query(commands: Any) -> None:
     command = commands.add_parser("query", help="what is known of the instance")
     command.add_argument("key", metavar="KEY", nargs="?", help="such as v1.instance_id, userdata")
     command.add_argument("-l", "--list-keys", action="store_true", help="only the names")
     command.add_argument("--metadata-url", metavar="URL", help="where root asks again")
     command.add_argument("--datasource", metavar="NAME", help="in place of the boot's")
-    root(command)
+    add_root(command)
     command.set_defaults(run=query)
+
+
+def _add_analyze(commands: Any) -> None:
     command = commands.add_parser("analyze", help="where the boot's time went")
     command.add_argument("--svg", metavar="FILE", help="also as a picture; - for standard output")
     command.add_argument("--json", action="store_true", help="for programs")
-    root(command)
+    add_root(command)
     command.set_defaults(run=analyze)
+
+
+def _add_collect_logs(commands: Any) -> None:
     command = commands.add_parser("collect-logs", help="all a helper needs, without secrets")
     command.add_argument("-t", "--tarfile", metavar="FILE", default="linklocal-logs.tar.gz")
     help_text = "also what scripts printed, whatever is in it"
     command.add_argument("--include-outputs", action="store_true", help=help_text)
-    root(command)
+    add_root(command)
     command.set_defaults(run=collect_logs)
+
+
+def _add_clean(commands: Any) -> None:
     command = commands.add_parser("clean", help="forget all boots, as if this were the first")
     command.add_argument("-l", "--logs", action="store_true", help="the logs, too")
     help_text = "make an image: reset keys, ssh host keys and machine id go, too"
     command.add_argument("--seal", action="store_true", help=help_text)
-    root(command)
+    add_root(command)
     command.set_defaults(run=clean)
+
+
+def _add_doctor(commands: Any) -> None:
     command = commands.add_parser("doctor", help="whether all is well here, and what to do")
     command.add_argument("--json", action="store_true", help="for programs")
-    root(command)
+    add_root(command)
     command.set_defaults(run=doctor)
+
+
+def _add_lockdown(commands: Any) -> None:
     command = commands.add_parser("lockdown", help="let only root reach the metadata service")
     command.add_argument("--undo", action="store_true", help="let everybody reach it again")
     command.add_argument("--status", action="store_true", help="say whether it is in place; 1: no")
@@ -51,6 +64,16 @@ def add(commands: Any, root: Root) -> None:
         "--allow-forwarded", action="store_true", help="containers may reach it all the same"
     )
     command.set_defaults(run=lockdown)
+
+
+COMMANDS: dict[str, Callable[[Any], None]] = {
+    "query": _add_query,
+    "analyze": _add_analyze,
+    "collect-logs": _add_collect_logs,
+    "clean": _add_clean,
+    "doctor": _add_doctor,
+    "lockdown": _add_lockdown,
+}
 
 
 def query(options: argparse.Namespace) -> int:

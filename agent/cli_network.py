@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
+from .arguments import add_root
 from .errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -15,21 +16,21 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 
-Root = Callable[[argparse.ArgumentParser], None]
 
-
-def add(commands: Any, root: Root) -> None:
-    """Add the sub-command to *commands*; *root* gives it its --root."""
+def _add_network(commands: Any) -> None:
     command = commands.add_parser("network", help="set up the network again, or say what does")
-    words = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    words = command.commands(title="commands")
     apply_ = words.add_parser("apply", help="set it up again; what a hot-plugged NIC needs")
     apply_.add_argument("--metadata-url", metavar="URL", help="where the datasource is asked")
     apply_.add_argument("--datasource", metavar="NAME", help="in place of the boot's")
-    root(apply_)
+    add_root(apply_)
     apply_.set_defaults(run=apply)
     show_ = words.add_parser("show", help="what applies it, the NICs, and our files")
-    root(show_)
+    add_root(show_)
     show_.set_defaults(run=show)
+
+
+COMMANDS: dict[str, Callable[[Any], None]] = {"network": _add_network}
 
 
 def apply(options: argparse.Namespace) -> int:

@@ -23,8 +23,6 @@ from .files import LARGEST, Files, write_all
 from .secret import Secret
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .devices import ReadAt
 
 Content = Union[bytes, Secret]
@@ -55,23 +53,16 @@ class Host:
     def __init__(
         self, root: str | os.PathLike[str] = "/", *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._root = os.path.abspath(root)
-        self._files = Files(self._root)
+        self.root = os.path.abspath(root)
+        """The directory that is the guest's `/`."""
+        self._files = Files(self.root)
         self.clock = clock
-        self.live = self._root == "/"
+        self.live = self.root == "/"
         self.runs = self.live or (os.geteuid() == 0 and self.kind("/bin/sh", follow=True) == "file")
         self.not_run = []
         self._at_end: tuple[str, ...] = ()
         # The distribution's useradd and the like; else the account files are edited here.
         self._tools = self.live
-
-    @property
-    def root(self) -> Path:
-        """The directory that is the guest's `/`."""
-        # Imported by those who ask: pathlib alone costs a boot 4 ms.
-        from pathlib import Path
-
-        return Path(self._root)
 
     # --- look
 
@@ -269,7 +260,7 @@ class Host:
             return commands.run(
                 argv,
                 what=what,
-                root=None if self.live else self._root,
+                root=None if self.live else self.root,
                 stdin=_bytes(stdin),
                 env=env,
                 cwd=cwd,

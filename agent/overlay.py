@@ -28,6 +28,8 @@ class Overlay(Files):
         super().__init__(root)
         # A path without links to what is there; None where something was removed.
         self._nodes: dict[str, _Node | None] = {}
+        # Where the links of the root point, each looked at once; None for what is no link.
+        self._links: dict[str, str | None] = {}
         self.changes = 0
         """How often something was changed in memory."""
 
@@ -88,11 +90,7 @@ class Overlay(Files):
 
     def read_link(self, path: str) -> str | None:
         """Return where the link at *path* points, None when it is no link."""
-        place = self._place(path, follow=False)
-        if place not in self._nodes:
-            return super().read_link(place)
-        node = self._nodes[place]
-        return node.content if node is not None and isinstance(node.content, str) else None
+        return self._target(self._place(path, follow=False))
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in the directory, none when there is none."""
@@ -244,7 +242,9 @@ class Overlay(Files):
         return "/" + "/".join(here)
 
     def _target(self, place: str) -> str | None:
-        if place not in self._nodes:
-            return super().read_link(place)
-        node = self._nodes[place]
-        return node.content if node is not None and isinstance(node.content, str) else None
+        if place in self._nodes:
+            node = self._nodes[place]
+            return node.content if node is not None and isinstance(node.content, str) else None
+        if place not in self._links:
+            self._links[place] = super().read_link(place)
+        return self._links[place]

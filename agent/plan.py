@@ -39,7 +39,7 @@ class Plan(Host):
         super().__init__(host.root, clock=host.clock)
         self.effects = []
         self.runs = host.runs
-        self._overlay = Overlay(os.fspath(host.root))
+        self._overlay = Overlay(host.root)
         self._files = self._overlay
         # The account files are edited in memory, so that later modules find the new users.
         self._tools = False
@@ -125,6 +125,10 @@ class Plan(Host):
         """Record that something is shown on the console."""
         size = _size(text.encode() if isinstance(text, str) else text)
         self._record("console", "/dev/console", size)
+
+    def has_console(self) -> bool:
+        """Say yes: what would be shown is recorded."""
+        return True
 
     def feed(self, path: str, content: Content) -> None:
         """Record what goes into the device."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from tempfile import TemporaryDirectory
 
 from . import module_lists
 from .errors import AgentError
@@ -19,6 +18,8 @@ from .sections import load_section, unknown_keys, wanted
 from .state import State
 from .user_data.gather import Gathered, Source, gather
 
+NOWHERE = "/dev/null/linklocal"
+"""A root without a file: nothing can ever be below what is no directory."""
 OS_RELEASE = b"ID=debian\n"
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\n"
 DEFAULT_USER = "debian"
@@ -39,36 +40,36 @@ def validate(content: bytes) -> tuple[Entry, ...]:
     for key, words in unknown_keys(gathered.config):
         report.warning(key, words)
     module_lists.read(gathered.config, report)
-    with TemporaryDirectory() as root:
-        machine = _machine(root)
-        # Some modules leave work to others.
-        marks = State(machine)
-        marks.enter(INSTANCE_ID)
-        for name in NAMES:
-            if name.always or wanted(name, gathered.config):
-                _check(load_module(name.name), gathered, machine, marks, report)
+    machine = _Machine()
+    # Some modules leave work to others.
+    marks = State(machine)
+    marks.enter(INSTANCE_ID)
+    for name in NAMES:
+        if name.always or wanted(name, gathered.config):
+            _check(load_module(name.name), gathered, machine, marks, report)
     # Two modules may read the same keys.
     return tuple(dict.fromkeys(report.entries))
 
 
 class _Machine(Plan):
-    """What it would run is only recorded, so it may run anything; it knows no other machine."""
+    """A Debian in memory with next to nothing on it, which knows no other machine.
 
-    def __init__(self, host: Host) -> None:
-        super().__init__(host)
+    What it would run is only recorded, so it may run anything.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Host(NOWHERE))
         self.runs = True
+        self.write("/etc/os-release", OS_RELEASE)
+        self.write("/etc/passwd", PASSWD)
 
     def resolves(self, name: str) -> bool:
         """Say no: a check asks no network."""
         return False
 
-
-def _machine(root: str) -> Plan:
-    """Return a machine in memory on which nothing happens: a Debian with next to nothing on it."""
-    host = Host(root)
-    host.write("/etc/os-release", OS_RELEASE)
-    host.write("/etc/passwd", PASSWD)
-    return _Machine(host)
+    def has_console(self) -> bool:
+        """Say no: nobody is to see anything."""
+        return False
 
 
 def _check(module: Module, gathered: Gathered, machine: Plan, marks: State, report: Report) -> None:

@@ -42,30 +42,40 @@ class Command(NamedTuple):
     module: str
     parser: str
     entry: str
+    """What starts it, as in pyproject.toml."""
     words: str
 
 
 COMMANDS = {
     "linklocal-agent": (
-        Command("linklocal-agent", 8, "agent.cli", "parser", "main", "first-boot agent"),
         Command(
-            *("linklocal-resetd", 8, "agent.reset_password.cli", "_parser", "main"),
+            *("linklocal-agent", 8, "agent.cli", "parser", "agent.start:agent"),
+            "first-boot agent",
+        ),
+        Command(
+            *("linklocal-resetd", 8, "agent.reset_password.cli", "parser", "agent.start:resetd"),
             "daemon for sealed password resets",
         ),
     ),
     "linklocal-server": (
         Command(
-            *("linklocal-server", 8, "metadata_server.cli", "_parser", "main"),
+            *("linklocal-server", 8, "metadata_server.cli", "_parser", "metadata_server.cli:main"),
             "instance metadata service",
         ),
         Command(
-            *("linklocal", 1, "metadata_server.ctl.cli", "make_parser", "main"),
+            *(
+                "linklocal",
+                1,
+                "metadata_server.ctl.cli",
+                "make_parser",
+                "metadata_server.ctl.cli:main",
+            ),
             "control plane of linklocal-server from the command line",
         ),
     ),
     "linklocal-agent-cloud-init": (
         Command(
-            *("cloud-init", 1, "agent.cloud_init", "_parser", "run"),
+            *("cloud-init", 1, "agent.cloud_init", "_parser", "agent.start:cloud_init"),
             "what programs ask of cloud-init, answered by linklocal-agent",
         ),
     ),
@@ -225,12 +235,13 @@ def lay_out(name: str, stage: Path, release: Release) -> None:
 
 def starter(command: Command) -> str:
     """Return the program that starts *command*: isolated, so that no environment alters it."""
+    module, _, entry = command.entry.partition(":")
     return (
         "#!/usr/bin/python3 -I\n"
         "import sys\n\n"
         f'sys.path.insert(0, "{LIBRARY}")\n\n'
-        f"from linklocal.{command.module} import {command.entry}  # noqa: E402\n\n"
-        f"sys.exit({command.entry}())\n"
+        f"from linklocal.{module} import {entry}  # noqa: E402\n\n"
+        f"sys.exit({entry}())\n"
     )
 
 

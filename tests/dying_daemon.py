@@ -11,7 +11,7 @@ import signal
 import sys
 
 from agent.reset_password.daemon import Daemon, Places
-from agent.reset_password.keys import LOCK
+from agent.reset_password.kept import LOCK
 from agent.reset_password.machine import Machine
 from agent.reset_password.private import PrivateDirectory
 from agent.reset_password.settings import read

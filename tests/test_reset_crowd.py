@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from agent.reset_password import protocol
+from agent.reset_password import PREFIX, protocol
 from agent.secret import Secret
 
 from .canary.search import Canary, leaks, traces_below
 
 REPOSITORY = Path(__file__).parents[1]
-PREFIX = protocol.PREFIX
 HASH = "$6$linklocalsalt01$" + "Aa./" * 21 + "zz"
 TOKEN = "operator-token-of-the-crowd-0123456789"
 AT_ONCE = 64

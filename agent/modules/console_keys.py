@@ -44,7 +44,7 @@ class ConsoleKeys(NamedTuple):
 def apply(section: ConsoleKeys, context: Context) -> None:
     """Show them, where there is a console."""
     host = context.host
-    if not host.records and not host.has_console():
+    if not host.has_console():
         return
     lines = told(section, context)
     if not lines:

@@ -1,8 +1,6 @@
 """python -m agent.reset_password"""
 
-import sys
-
-from .cli import main
+from ..start import resetd
 
 if __name__ == "__main__":
-    sys.exit(main())
+    resetd()

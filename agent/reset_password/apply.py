@@ -3,19 +3,19 @@
 Touches the password of that account and nothing else: no sshd_config, no groups, no other account.
 """
 
-import hashlib
-import hmac
 import re
 import time
 from collections.abc import Collection
-from typing import Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 from ..errors import HostError
 from ..secret import Secret
 from .crypt3 import crypt, has_crypt
-from .keys import Entry, Resets
+from .kept import Entry, Resets
 from .machine import Machine
-from .protocol import Order
+
+if TYPE_CHECKING:
+    from .protocol import Order
 
 APPLIED, REJECTED, FAILED = "applied", "rejected", "failed"
 
@@ -70,7 +70,7 @@ def schemes() -> tuple[str, ...]:
 
 
 def apply(
-    order: Order,
+    order: "Order",
     machine: Machine,
     resets: Resets,
     users: Collection[str],
@@ -106,7 +106,7 @@ def apply(
 
 
 def _apply(
-    order: Order,
+    order: "Order",
     machine: Machine,
     resets: Resets,
     users: Collection[str],
@@ -115,6 +115,9 @@ def _apply(
     begun: Entry,
     reached: Callable[[str], None],
 ) -> Outcome:
+    from hashlib import sha256
+    from hmac import compare_digest
+
     if not _USER.fullmatch(order.user) or order.user not in users:
         return Outcome(REJECTED, "user-not-allowed")
     scheme = scheme_of(order.hash.reveal())
@@ -125,14 +128,14 @@ def _apply(
         return Outcome(REJECTED, why)
     if elapsed() >= order.ttl:
         return Outcome(REJECTED, "expired")
-    digest = hashlib.sha256(field.reveal()).hexdigest()
+    digest = sha256(field.reveal()).hexdigest()
     if entry is None:
         if _is_locked(field) and not order.unlock:
             return Outcome(REJECTED, "locked")
         # The mark comes first: after a crash it says what the field was.
         resets.put(begun._replace(old=digest))
         reached("marked")
-    elif field != order.hash and not hmac.compare_digest(digest, entry.old):
+    elif field != order.hash and not compare_digest(digest, entry.old):
         return Outcome(REJECTED, "changed-since")
     if field != order.hash:
         obstacle = machine.obstacle()
@@ -148,7 +151,7 @@ def _apply(
     return Outcome(APPLIED, machine.reservation(order.user))
 
 
-def _taken(machine: Machine, order: Order) -> bool:
+def _taken(machine: Machine, order: "Order") -> bool:
     try:
         return machine.set_hash(order.user, order.hash)
     except HostError:

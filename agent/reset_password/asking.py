@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, Optional
 
 from ..errors import AgentError, ConfigError, HostError
 from ..secret import Secret
-from . import keys
+from . import PREFIX, kept
 from .channel import NoDaemon, ask
 from .client import Client
 from .inside import read_inside
 from .machine import CODES, Machine
 from .private import PrivateDirectory
-from .protocol import PREFIX
 from .settings import Settings
 
 _LONGEST_HASH = 4096
@@ -54,8 +53,8 @@ def history(run: PrivateDirectory, state: str, as_json: bool) -> int:
     try:
         resets = ask(run, "history")["resets"]
     except (NoDaemon, KeyError):
-        kept = keys.Resets(PrivateDirectory(state, mode=0o700))
-        resets = [entry._asdict() for entry in kept.last(keys.RESETS_KEPT)]
+        known = kept.Resets(PrivateDirectory(state, mode=0o700))
+        resets = [entry._asdict() for entry in known.last(kept.RESETS_KEPT)]
     if as_json:
         # The digest of an old password field is nobody's affair.
         print(json.dumps([{k: v for k, v in each.items() if k != "old"} for each in resets]))
@@ -72,14 +71,14 @@ def history(run: PrivateDirectory, state: str, as_json: bool) -> int:
 def trust(run: PrivateDirectory, state: str, key: str) -> int:
     """Accept another server's key."""
     try:
-        server = keys.read_server_key(key)
+        server = kept.read_server_key(key)
     except ValueError as error:
         raise ConfigError(f"trust: {error}") from None
     try:
         ask(run, "trust", key=key)
         print("the daemon trusts this server now")
     except NoDaemon:
-        keys.pin_server(PrivateDirectory(state, mode=0o700), server)
+        kept.pin_server(PrivateDirectory(state, mode=0o700), server)
         print("the daemon will trust this server when it runs")
     return 0
 
@@ -122,7 +121,7 @@ def check(run: PrivateDirectory, state: str, root: str, settings: Settings, as_j
 
 def is_running(run: PrivateDirectory) -> bool:
     """Say whether a daemon has the lock."""
-    return run.is_locked(keys.LOCK)
+    return run.is_locked(kept.LOCK)
 
 
 def _of_daemon(run: PrivateDirectory) -> Sequence[Finding]:
@@ -192,16 +191,16 @@ def _of_state(path: str) -> Finding:
     if not os.path.lexists(path):
         return Finding(what, "not there yet", False)
     try:
-        keys.Resets(PrivateDirectory(path, mode=0o700))
+        kept.Resets(PrivateDirectory(path, mode=0o700))
     except HostError as error:
         return Finding(what, str(error))
     return Finding(what)
 
 
 def _kept_status(run: PrivateDirectory) -> Mapping[str, Any]:
-    text = run.read(keys.STATUS)
-    kept: Mapping[str, Any] = json.loads(text) if text else {}
-    return kept
+    text = run.read(kept.STATUS)
+    shown: Mapping[str, Any] = json.loads(text) if text else {}
+    return shown
 
 
 def _print(shown: Mapping[str, Any], as_json: bool) -> None:

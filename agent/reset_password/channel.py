@@ -4,7 +4,6 @@ One line of JSON each way. Nothing here waits for a caller: the daemon serves th
 waits for the network or for time, with one poll(2) for everything.
 """
 
-import hmac
 import json
 import math
 import os
@@ -209,6 +208,8 @@ class Channel:
         if self._cookie is None:
             said = caller.link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             return struct.unpack("iII", said)[1] in (0, os.geteuid())
+        import hmac
+
         expected = hmac.digest(self._cookie, caller.nonce + question, "sha256").hex()
         return isinstance(mac, str) and hmac.compare_digest(mac.encode(), expected.encode())
 
@@ -229,6 +230,8 @@ def ask(run: PrivateDirectory, what: str, **arguments: object) -> Mapping[str, A
         with way.link, way.link.makefile("rb") as answers:
             whole = {"question": question}
             if way.cookie is not None:
+                import hmac
+
                 nonce = bytes.fromhex(json.loads(answers.readline(200))["nonce"])
                 # A port may be anybody's by now: the question may hold a hash.
                 mine = os.urandom(_NONCE_SIZE)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import AgentError
-from . import keys
+from . import kept
 
 if TYPE_CHECKING:
+    from ..arguments import Parser
     from .private import PrivateDirectory
 
-USAGE_ERROR = 64
 NO_SERVICE = 78
 """What a unit is not to restart for: EX_CONFIG, RestartPreventExitStatus=78."""
 LOCK_TRIES = 10
@@ -26,7 +26,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         if words[0] == "run":
             return _run(words)
-        options = _parsed(words)
+        options = parser().parse_args(words)
         status: int = options.run(options)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
@@ -34,14 +34,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         _say(str(error))
         return 1
     return status
-
-
-def _parsed(words: Sequence[str]) -> Any:
-    try:
-        return _parser().parse_args(words)
-    except SystemExit as stop:
-        # argparse would say 2, which is `degraded` among our exit statuses.
-        raise SystemExit(USAGE_ERROR if stop.code else 0) from None
 
 
 def _run(words: Sequence[str]) -> int:
@@ -65,12 +57,12 @@ def _run(words: Sequence[str]) -> int:
     run = PrivateDirectory(made["run"], mode=0o755)
     # `status` looks by taking it for an instant.
     for _ in range(LOCK_TRIES):
-        lock = run.lock(keys.LOCK)
+        lock = run.lock(kept.LOCK)
         if lock is not None:
             break
         time.sleep(0.05)
     else:
-        _say(f"{run.path}/{keys.LOCK}: another daemon is running")
+        _say(f"{run.path}/{kept.LOCK}: another daemon is running")
         return 1
     places = Places(state, run, Machine(made["root"]), made["console"])
     Daemon(from_json(made["settings"]), places, made["schemes"], _say).run()
@@ -83,7 +75,7 @@ def _prepared(words: Sequence[str]) -> Mapping[str, Any]:
     from .service import NoService, located
     from .settings import read
 
-    options = _parsed(words)
+    options = parser().parse_args(words)
     settings = read(options.root, options.config)
     try:
         settings = located(settings, options.root, options.metadata_url)
@@ -154,25 +146,25 @@ def _run_directory(options: Any) -> "PrivateDirectory":
 def _paths(options: Any) -> tuple[str, str]:
     from .inside import inside
 
-    state = options.state_dir or inside(options.root, keys.STATE_DIRECTORY, follow=False)
-    run = options.run_dir or inside(options.root, keys.RUN_DIRECTORY, follow=False)
+    state = options.state_dir or inside(options.root, kept.STATE_DIRECTORY, follow=False)
+    run = options.run_dir or inside(options.root, kept.RUN_DIRECTORY, follow=False)
     return os.path.abspath(state), os.path.abspath(run)
 
 
-def _parser() -> Any:
-    import argparse
-
+def parser() -> "Parser":
+    """Return the parser of all commands."""
+    from ..arguments import Parser
     from ..version import VERSION
 
-    places = argparse.ArgumentParser(add_help=False)
+    places = Parser(add_help=False)
     places.add_argument("--root", default="/", metavar="DIR", help="the machine's root")
-    places.add_argument("--state-dir", metavar="DIR", help=f"instead of {keys.STATE_DIRECTORY}")
-    places.add_argument("--run-dir", metavar="DIR", help=f"instead of {keys.RUN_DIRECTORY}")
-    parser = argparse.ArgumentParser(
+    places.add_argument("--state-dir", metavar="DIR", help=f"instead of {kept.STATE_DIRECTORY}")
+    places.add_argument("--run-dir", metavar="DIR", help=f"instead of {kept.RUN_DIRECTORY}")
+    top = Parser(
         prog="linklocal-resetd", description="Apply the password resets the platform asks for."
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    top.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    commands = top.commands()
 
     run = commands.add_parser("run", parents=[places], help="be the daemon (the default)")
     run.add_argument("--config", metavar="FILE", help="instead of /etc/linklocal/agent.yaml")
@@ -203,7 +195,7 @@ def _parser() -> Any:
     )
     change.add_argument("--user", required=True)
     change.set_defaults(run=_set)
-    return parser
+    return top
 
 
 def _say(text: str) -> None:

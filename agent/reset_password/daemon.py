@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 from .. import notify
 from ..errors import AgentError, HostError
 from ..secret import Secret
-from . import protocol
+from . import PREFIX, protocol
 from .apply import APPLIED, apply
 from .by_hand import set_by_hand
 from .channel import Channel
 from .client import Client, Reply, Unanswered, wait_for
 from .instance_id import find_instance
-from .keys import (
-    STATUS,
-    Resets,
-    keep_identity,
-    load_boot,
-    load_identity,
-    pin_server,
-    pinned_server,
-    read_server_key,
-)
+from .kept import STATUS, Resets, pin_server, pinned_server, read_server_key
+from .keys import keep_identity, load_boot, load_identity
 from .machine import Machine
 from .private import PrivateDirectory
 from .programs import run
-from .protocol import PREFIX, Identity, Link, ProtocolError
+from .protocol import Identity, Link, ProtocolError
 from .settings import Settings
 from .steps import resume
 

@@ -15,7 +15,7 @@ from .apply import APPLIED, Outcome, apply
 from .client import Unanswered
 from .envelope import hashed, open_envelope
 from .instance_id import Exchange
-from .keys import Resets
+from .kept import Resets
 from .machine import Machine
 from .protocol import Order, ProtocolError
 

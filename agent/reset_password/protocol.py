@@ -14,13 +14,12 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from ..errors import AgentError
 from ..secret import Secret
+from . import KEY_SIZE, PREFIX
 
-PREFIX = "/linklocal/v1/reset-password/"
 VERSION = 1
 SUITES = ("x25519-ed25519-hkdf-sha256-chacha20poly1305",)
 PROOF_HEADER = "X-Linklocal-Reset-Proof"
 
-KEY_SIZE = 32
 BOOT_SIZE = 16
 NONCE_SIZE = 16
 CHALLENGE_SIZE = 32

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 from ..errors import ConfigError
 from .channel import AUTO, PIPE
 from .inside import read_inside
-from .keys import read_server_key
+from .kept import read_server_key
 
 PATH = "/etc/linklocal/agent.yaml"
 METADATA_URL = "http://169.254.169.254"

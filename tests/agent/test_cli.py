@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ..conftest import Serve
 from ..guests.directory import DirectoryGuest
@@ -363,20 +364,37 @@ def test_a_file_that_is_not_there_is_said() -> None:
     )
 
 
+PROGRAMS = ["socket", "subprocess", "http.client", "email", "ssl"]
+
+
 @pytest.mark.parametrize(
-    ("words", "never"),
+    ("command", "never"),
     [
-        (["status"], ["yaml", "socket", "subprocess", "http.client", "agent.boot"]),
-        (["run"], ["yaml", "socket", "subprocess", "http.client", "email", "ssl", "asyncio"]),
-        (["run", "--user-data", "-"], ["socket", "subprocess", "http.client", "email", "ssl"]),
+        ("agent --help", ["yaml", *PROGRAMS, "agent.host"]),
+        ("agent status --root {root}", ["yaml", *PROGRAMS, "agent.boot", "agent.cli_after"]),
+        ("agent query --root {root}", ["yaml", *PROGRAMS, "agent.boot"]),
+        ("agent analyze --root {root}", ["yaml", *PROGRAMS, "agent.boot"]),
+        ("agent validate -", [*PROGRAMS, "hashlib", "agent.boot", "agent.cli_after"]),
+        ("agent plan --root {root} --user-data -", [*PROGRAMS, "agent.cli_after"]),
+        ("agent run --root {root}", ["yaml", "asyncio", *PROGRAMS, "agent.cli_after"]),
+        ("agent run --root {root} --user-data -", PROGRAMS),
+        ("agent.reset_password --help", ["yaml", *PROGRAMS, "hashlib", "cryptography"]),
+        ("agent.reset_password status --root {root}", ["yaml", "hashlib", "cryptography"]),
+        ("agent.reset_password history --root {root}", ["yaml", "hashlib", "cryptography"]),
+        ("agent.reset_password check --root {root}", ["yaml", "hashlib", "cryptography"]),
+        ("agent.reset_password trust x --root {root}", ["yaml", "hashlib", "cryptography"]),
+        ("agent.reset_password set --user x --root {root}", ["yaml", "hashlib", "cryptography"]),
     ],
 )
 def test_what_is_not_needed_is_not_imported(
-    guest_root: DirectoryGuest, words: list[str], never: list[str]
+    guest_root: DirectoryGuest, command: str, never: list[str]
 ) -> None:
+    words = command.format(root=guest_root.root).split()
+    # Without site, for an editable installation imports things of its own at every start.
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "agent", *words, "--root", guest_root.root],
+        [sys.executable, "-S", "-X", "importtime", "-m", *words],
         cwd=CHECKOUT,
+        env={"PYTHONPATH": str(Path(yaml.__file__).parents[1])},
         input=MOTD,
         capture_output=True,
         text=True,
@@ -385,5 +403,24 @@ def test_what_is_not_needed_is_not_imported(
     )
 
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert imported >= {"agent.cli", "argparse"}
-    assert imported.isdisjoint({*never, "logging", "dataclasses", "inspect", "aiohttp"})
+    assert imported >= {"agent.start", "argparse"}
+    common = {"logging", "dataclasses", "inspect", "aiohttp", "shutil", "pathlib", "tempfile"}
+    assert imported.isdisjoint({*never, *common})
+
+
+@pytest.mark.parametrize("module", ["agent", "agent.reset_password"])
+def test_output_that_cannot_be_written_is_a_failure(module: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"],
+            cwd=CHECKOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.endswith(": standard output: No space left on device\n")

@@ -16,17 +16,8 @@ from agent.errors import ConfigError, HostError
 from agent.reset_password.apply import Outcome, apply, scheme_of, schemes
 from agent.reset_password.crypt3 import crypt
 from agent.reset_password.inside import inside
-from agent.reset_password.keys import (
-    IDENTITIES_KEPT,
-    RESETS_KEPT,
-    Entry,
-    Resets,
-    keep_identity,
-    load_boot,
-    load_identity,
-    pin_server,
-    pinned_server,
-)
+from agent.reset_password.kept import RESETS_KEPT, Entry, Resets, pin_server, pinned_server
+from agent.reset_password.keys import IDENTITIES_KEPT, keep_identity, load_boot, load_identity
 from agent.reset_password.machine import Machine
 from agent.reset_password.private import PrivateDirectory
 from agent.reset_password.protocol import Order

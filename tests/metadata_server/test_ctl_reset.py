@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.reset_password import protocol
+from agent.reset_password import PREFIX, protocol
 from agent.reset_password.machine import CODES
 from agent.reset_password.protocol import Boot, Identity, Link, Order
 from agent.secret import Secret
@@ -51,12 +51,12 @@ class Guest:
 
     async def enrol(self) -> int:
         _, body = await self._control.guest(
-            "POST", protocol.PREFIX + "challenge", json=protocol.challenge_request()
+            "POST", PREFIX + "challenge", json=protocol.challenge_request()
         )
         challenge = protocol.read_challenge(body)
         message = protocol.enrol(self._identity, INSTANCE.id, self._boot, challenge, ["sha512"])
         self._link = Link(INSTANCE.id, self._boot, challenge.server)
-        status, _ = await self._control.guest("PUT", protocol.PREFIX + "key", json=message)
+        status, _ = await self._control.guest("PUT", PREFIX + "key", json=message)
         return status
 
     async def fetch(self) -> Order:
@@ -70,7 +70,7 @@ class Guest:
     async def acknowledge(self, order: Order, result: str, code: str = "") -> None:
         assert self._link
         status, body = await self._control.guest(
-            "POST", protocol.PREFIX + "result", json=self._link.result(order.id, result, code)
+            "POST", PREFIX + "result", json=self._link.result(order.id, result, code)
         )
         assert status == 200
         assert self._link.read_recorded(body, order.id).result == result
