@@ -124,6 +124,24 @@ async def test_set_goes_through_the_daemon(either: Machine, server: Start) -> No
     assert b"$6$byhand$" not in either.log
 
 
+async def test_set_tells_that_no_daemon_answers(either: Machine, server: Start) -> None:
+    """Of this machine, whose daemon should: an image, which has none, is no reason to say so."""
+    given = b"$6$byhand$" + b"h" * 86
+    command = "set", "--user", "debian"
+    async with server() as at, either.daemon(at.guest_url):
+        for name in ("resetd.sock", "resetd.port"):
+            (either.run / name).unlink(missing_ok=True)
+        mute, without = await either.command(*command, *places(either), stdin=given)
+    image, words = await either.command(*command, "--root", str(either.root), stdin=given)
+
+    done = f"the password of debian below {either.root} is set"
+    alone = "linklocal-resetd: no daemon answers on the control channel: set without it"
+    assert (mute, image) == (0, 0)
+    assert sorted(without.splitlines()) == [alone, done]
+    assert words.splitlines() == [done]
+    assert either.shadow["debian"][0] == given.decode()
+
+
 async def test_status_is_told_while_the_service_is_silent(either: Machine) -> None:
     """A server that takes connections and never answers holds up no question."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

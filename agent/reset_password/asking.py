@@ -92,7 +92,8 @@ def set_password(run: Optional[PrivateDirectory], root: str, user: str) -> int:
         # Through the daemon where there is one, so that it does nothing else meanwhile.
         if run is not None:
             ask(run, "set", user=user, hash=given.reveal().decode("latin-1"))
-    except NoDaemon:
+    except NoDaemon as error:
+        print(f"linklocal-resetd: {error}: set without it", file=sys.stderr)
         run = None
     if run is None:
         set_by_hand(Machine(root), user, given)
