@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,10 @@ def runtime_directory(environment: Mapping[str, str], uid: int) -> Path:
         return Path(base) / "linklocal"
     if uid == 0:
         return Path("/run/linklocal-server")
-    return Path(tempfile.gettempdir()) / f"linklocal-{uid}"
+    # Here, because every command asks this, and few users have neither of these.
+    from tempfile import gettempdir
+
+    return Path(gettempdir()) / f"linklocal-{uid}"
 
 
 def publish(directory: Path, url: str, token: Secret) -> None:

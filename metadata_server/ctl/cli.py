@@ -5,28 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Action, ArgumentParser
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final, NoReturn
 
-from . import (
-    api,
-    capture,
-    clock,
-    completion,
-    event,
-    fault,
-    identity,
-    instance,
-    journal,
-    keypairs,
-    net,
-    password,
-    qemu,
-    reset,
-    scenario,
-    state,
-    wait_ready,
-)
 from .errors import FAILED, USAGE, CtlError, Refused
 from .output import aside, cell
 from .parser import Parser
@@ -44,11 +27,33 @@ exit status:
   --wait or --timeout; 64 bad usage
 """
 
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "instance": ("instance",),
+        "state": ("state",),
+        "password": ("get-password", "delete-password"),
+        "keypairs": ("keypair",),
+        "reset": ("reset-password", "reset-status", "reset-cancel", "reset-confirm", "reset-key"),
+        "identity": ("identity",),
+        "event": ("spot", "event"),
+        "fault": ("fault",),
+        "scenario": ("scenario",),
+        "journal": ("journal", "token-readiness"),
+        "clock": ("clock",),
+        "wait_ready": ("wait-ready",),
+        "capture": ("capture",),
+        "net": ("net",),
+        "qemu": ("qemu-args",),
+        "api": ("api",),
+    }
+)
+"""The modules and the commands of each: who asks for one does not wait for all the others."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = make_parser()
     arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = make_parser(arguments[0] if arguments else None)
     try:
         options = parser.parse_all(arguments)
         status: int = options.run(options)
@@ -70,32 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def make_parser() -> Parser:
-    """Return the parser with all sub-commands, as `--help` and the documentation's test see it."""
+def make_parser(only: str | None = None) -> Parser:
+    """Return the parser with all commands, or with those of the group that *only* is in."""
     parser = Parser(prog="linklocal", description=DESCRIPTION, epilog=EPILOG)
     parser.add_common()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for group in (
-        instance,
-        state,
-        password,
-        keypairs,
-        reset,
-        identity,
-        event,
-        fault,
-        scenario,
-        journal,
-        clock,
-        wait_ready,
-        capture,
-        net,
-        qemu,
-        api,
-    ):
-        group.add(commands)
-    completion.add(commands, parser)
+    chosen = [group for group, names in GROUPS.items() if only in names]
+    for group in chosen or GROUPS:
+        import_module(f".{group}", __package__).add(commands)
+    if not chosen:
+        from . import completion
+
+        completion.add(commands, parser)
     parser.set_defaults(run=lambda _: _no_command(parser))
     return parser
 

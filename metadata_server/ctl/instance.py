@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -127,6 +126,9 @@ def add_all(options: Namespace) -> int:
     if query and isinstance(given, list):
         raise UsageError(f"{options.file}: --count is for one description, this is a list")
     target = f"{ALL}?{urlencode(query)}" if query else ALL
+    # Here, because it loads all of OpenSSL's hashes, and `list` needs none.
+    import secrets
+
     # A connection that breaks is tried again; the key makes sure that it is done once.
     key = {"Idempotency-Key": secrets.token_hex(16)}
     server = client(options)

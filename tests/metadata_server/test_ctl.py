@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import datetime
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,8 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from metadata_server.config import Tls
+from metadata_server.ctl.cli import GROUPS, make_parser
 from metadata_server.ctl.discover import discover
 from metadata_server.ctl.errors import UsageError
+from metadata_server.ctl.parser import Parser
 from metadata_server.instance import Instance, Key, Nic
 
 from .commands import REPOSITORY, TOKEN, Served, linklocal, served, start
@@ -361,3 +366,56 @@ async def test_the_guests_address_is_not_taken_for_the_control_plane(control: Se
 
     assert ran.status == 1
     assert "is this the control address, or the guests'?" in ran.err
+
+
+def test_each_command_comes_with_its_group_alone() -> None:
+    whole = _commands(make_parser())
+
+    assert [name for names in GROUPS.values() for name in names] == [*whole][:-1]
+    assert [*whole][-1] == "completion"
+    for names in GROUPS.values():
+        for name in names:
+            assert _commands(make_parser(name)) == {each: whole[each] for each in names}
+
+
+def _commands(parser: Parser) -> dict[str, str]:
+    """Return the help of each command."""
+    return {
+        name: command.format_help()
+        for action in parser._actions  # argparse has no other way to ask
+        if isinstance(action, argparse._SubParsersAction)
+        for name, command in action.choices.items()
+    }
+
+
+@pytest.mark.parametrize("words", ["instance list", "reset-status one", "journal", "state --help"])
+def test_what_is_not_needed_is_not_imported(tmp_path: Path, words: str) -> None:
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text(TOKEN)
+    # Without site, for an editable installation imports things of its own at every start.
+    argv = [sys.executable, "-S", "-v", "-m", "metadata_server.ctl", *words.split()]
+    with socket.socket() as closed:
+        # Bound and not listening: whoever connects is refused.
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        done = subprocess.run(
+            argv,
+            cwd=REPOSITORY,
+            env={"LINKLOCAL_URL": url, "LINKLOCAL_TOKEN_FILE": str(token)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    imported = set(re.findall(r"^import '([^']+)'", done.stderr, re.MULTILINE))
+    group = {"state": "state", "journal": "journal", "reset-status": "reset"}
+    at = f"metadata_server.ctl.{group.get(words.split()[0], 'instance')}"
+    assert at in imported
+    never = {"subprocess", "yaml", "aiohttp", "cryptography", "dataclasses", "logging", "uuid"}
+    assert imported.isdisjoint({*never, "metadata_server.ctl.net", "metadata_server.config"})
+    if "--help" in words:
+        assert imported.isdisjoint({"socket", "ssl", "http.client"})
+    else:
+        assert "is linklocal-server running?" in done.stderr
