@@ -49,7 +49,7 @@ NAMES = (
     Name("resolv_conf", Stage.NETWORK, ("manage_resolv_conf", "resolv_conf")),
     Name("ca_certs", Stage.NETWORK, ("ca_certs",)),
     Name("rsyslog", Stage.NETWORK, ("rsyslog", "rsyslog_filename", "rsyslog_dir")),
-    Name("users_groups", Stage.NETWORK, ("groups", "users", "user"), always=True),
+    Name("users_groups", Stage.NETWORK, ("groups", "users", "user", "system_info"), always=True),
     Name(
         "ssh",
         Stage.NETWORK,
@@ -150,7 +150,6 @@ NOT_MODULES = frozenset(
         "network",
         "output",
         "reporting",
-        "system_info",
         "updates",
         "vendor_data",
         "vendor_data2",

@@ -88,14 +88,32 @@ def _add_named(
 
 
 def default_settings(context: Context) -> dict[str, Any]:
-    """Return what `user` says of the default user; its name is the image's if it says none."""
-    raw = context.config.get("user")
+    """Return what `user` says of the default user, over what `system_info` says.
+
+    Its name is the image's if neither says one.
+    """
     settings: dict[str, Any] = {"name": context.default_user}
-    if isinstance(raw, str):
-        settings["name"] = raw
-    elif isinstance(raw, Mapping):
-        settings.update({key: value for key, value in raw.items() if value is not None})
+    user = context.config.get("user")
+    for raw in (_of_the_system(context.config), {"name": user} if isinstance(user, str) else user):
+        if isinstance(raw, Mapping):
+            settings.update({key: value for key, value in raw.items() if value is not None})
     return settings
+
+
+def _of_the_system(config: Mapping[str, Any]) -> Any:
+    system = config.get("system_info")
+    return system.get("default_user") if isinstance(system, Mapping) else None
+
+
+def bad_default_user(config: Mapping[str, Any]) -> Optional[Malformed]:
+    """Return what is wrong with the settings of `system_info`, None when nothing is."""
+    system, words = config.get("system_info"), "expected a mapping, got "
+    if system is not None and not isinstance(system, Mapping):
+        return Malformed("system_info", words + kind(system))
+    settings = _of_the_system(config)
+    if settings is not None and not isinstance(settings, Mapping):
+        return Malformed("system_info.default_user", words + kind(settings))
+    return None
 
 
 def default_user(context: Context) -> Optional[str]:

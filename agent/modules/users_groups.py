@@ -18,7 +18,14 @@ from .memory import recall, remember
 from .readers import kind, read_name, read_names, what_is_wrong_with
 from .sudoers import Rules, doas_rules, grant_doas, grant_sudo, sudo_rules
 from .user import User
-from .user_list import DEFAULT, default_settings, default_user, entries, without_chpasswd
+from .user_list import (
+    DEFAULT,
+    bad_default_user,
+    default_settings,
+    default_user,
+    entries,
+    without_chpasswd,
+)
 
 MEMORY = "users"
 # Mistakes in these do not take the account with them: without them it can do less.
@@ -39,6 +46,8 @@ class UsersGroups(NamedTuple):
     """Users to make: names or settings; `default` is the image's. Left out: the default user."""
     user: Any = None
     """Another name, or other settings, for the default user."""
+    system_info: Any = None
+    """Its `default_user` is as good as `user`, which goes before it; nothing else of it counts."""
 
 
 class NewGroup(NamedTuple):
@@ -105,7 +114,8 @@ def _groups(section: UsersGroups, context: Context) -> list[NewGroup]:
 
 def _users(context: Context) -> list[tuple[str, User]]:
     found, malformed = entries(context.config)
-    for place, why in malformed:
+    bad = bad_default_user(context.config)
+    for place, why in (*malformed, *([bad] if bad else [])):
         context.report.refused(place, why)
     users: list[tuple[str, User]] = []
     for place, settings in found:

@@ -58,6 +58,7 @@ RENDERED = frozenset({SCRIPT, CLOUD_CONFIG, BOOTHOOK, JSON_PATCH})
 """What a template may turn out to be."""
 _SNIFFED = frozenset({"", "text/plain", "text/x-not-multipart", "application/octet-stream", SCRIPT})
 _HEADER = re.compile(rb"(From |[A-Za-z][A-Za-z0-9-]*:[ \t])")
+_COMMENTS = re.compile(rb"(?:#[^\n]*\n)+")
 _MIME = re.compile(rb"^(mime-version:|content-type:\s*multipart/)", re.IGNORECASE | re.MULTILINE)
 _JINJA = re.compile(rb"## template:[ \t]*jinja[ \t\r]*\n", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
@@ -189,10 +190,10 @@ class _Opener:
         try:
             self._admit(piece, depth)
             content = self._text(piece, notices)
-            if _is_mime(content):
+            if message := _message(content):
                 from .mime import split
 
-                return self._open_all(split(content), depth + 1)
+                return self._open_all(split(message), depth + 1)
             kind = _type(content, kind)
             if kind == UNKNOWN and self._base64 and (inside := _from_base64(content)):
                 self._base64 = False
@@ -311,6 +312,14 @@ class _Opener:
         )
 
 
+def _message(content: bytes) -> bytes:
+    """Return the MIME message that *content* is, without comments before it; nothing if none."""
+    comments = _COMMENTS.match(content)
+    if comments and first_line_type(content) == UNKNOWN:
+        content = content[comments.end() :]
+    return content if _is_mime(content) else b""
+
+
 def _is_mime(content: bytes) -> bool:
     # Somewhere in the head is not enough: a script may well write a mail.
     return bool(_HEADER.match(content)) and bool(_MIME.search(content[:4096]))
@@ -381,5 +390,5 @@ def _from_base64(content: bytes) -> bytes:
     except ValueError:
         return b""
     start = inside[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    known = inside.startswith(b"\x1f\x8b") or first_line_type(start) != UNKNOWN or _is_mime(start)
+    known = inside.startswith(b"\x1f\x8b") or first_line_type(start) != UNKNOWN or _message(start)
     return inside if known else b""

@@ -77,6 +77,26 @@ def test_the_first_line_decides_the_type(content: bytes, kind: str, taken: bytes
 
 
 @pytest.mark.parametrize(
+    "comments", [b"#https://example.com/of-a-manual\n", b"# One of two.\r\n#\r\n"]
+)
+def test_comments_before_the_headers_of_a_message_mean_nothing(comments: bytes) -> None:
+    content = message(("Content-Type: text/x-shellscript", SH), ("X: y", CONFIG))
+
+    assert decode(comments + content) == decode(content)
+    assert [part.type for part in decode(comments + content)] == [SCRIPT, CLOUD_CONFIG]
+    assert decode(base64.b64encode(comments + content), base64=True) == decode(content)
+
+
+@pytest.mark.parametrize("first", [b"#!/bin/sh\n", b"#cloud-boothook\n#!/bin/sh\n"])
+def test_a_script_that_begins_with_a_message_is_a_script(first: bytes) -> None:
+    content = message(("Content-Type: text/x-shellscript", SH))
+
+    (part,) = decode(first + content)
+
+    assert part.content.reveal().endswith(content)
+
+
+@pytest.mark.parametrize(
     ("content", "taken", "notice"),
     [
         (b"\n  \t" + SH, SH, "white space before the first line was left out"),

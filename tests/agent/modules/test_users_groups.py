@@ -44,6 +44,12 @@ def test_without_users_the_default_user_is_made(machine: Machine) -> None:
         ("{user: robot, users: [alice]}", "alice robot"),
         ("user: {name: robot, gecos: R}", "robot"),
         ("users: [{name: default, gecos: Me}]", "debian"),
+        ("system_info: {default_user: {name: rocky}}", "rocky"),
+        ("system_info: {default_user: {name: }}", "debian"),
+        ("system_info: {distro: debian}", "debian"),
+        ("{system_info: {default_user: {name: rocky}}, users: [default, alice]}", "alice rocky"),
+        ("{system_info: {default_user: {name: rocky}}, users: [alice]}", "alice"),
+        ("{system_info: {default_user: {name: rocky}}, user: robot}", "robot"),
         ("users: [{name: 42nd}]", ""),
         ("users: [{name: a, primary_group: a}]", "a"),
         ("users: [{name: j.doe}, {name: svc$}]", "j.doe svc$"),
@@ -248,6 +254,38 @@ def test_groups(machine: Machine, document: str, expected: dict[str, str]) -> No
     assert said(report) == []
     for group, wanted in expected.items():
         assert machine.guest.field("/etc/group", group, 3) == wanted
+
+
+def test_the_default_user_of_the_system_keeps_what_is_not_said_of_it(machine: Machine) -> None:
+    report = machine.apply(
+        "users_groups",
+        f"""
+system_info:
+  default_user: {{name: rocky, groups: [adm], hashed_passwd: '{HASH}', lock_passwd: false}}
+user: {{gecos: Over it}}
+""",
+    )
+
+    assert said(report) == []
+    assert shadow(machine, "rocky") == HASH
+    assert machine.guest.field("/etc/passwd", "rocky", 4) == "Over it"
+    assert machine.guest.field("/etc/passwd", "rocky", 6) == "/bin/bash"
+    assert "rocky" in members(machine, "adm")
+    assert "rocky" not in members(machine, "sudo")
+    assert "rocky ALL=" in machine.guest.text("/etc/sudoers.d/90-linklocal-users")
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [("[a]", "system_info"), ("{default_user: rocky}", "system_info.default_user")],
+)
+def test_a_bad_default_user_of_the_system_is_refused(
+    machine: Machine, settings: str, place: str
+) -> None:
+    report = machine.apply("users_groups", f"system_info: {settings}")
+
+    assert said(report) == [("refused", place)]
+    assert machine.guest.field("/etc/passwd", "debian", 0)
 
 
 @pytest.mark.parametrize(
