@@ -216,6 +216,7 @@ def lay_out(name: str, stage: Path, release: Release) -> None:
         start = stage / "bin" / command.name
         start.parent.mkdir(parents=True, exist_ok=True)
         start.write_text(starter(command))
+        complete(stage, command)
         _page(stage, command.name, command.section, manual(command, release))
     if name in FILES:
         title, source_page = FILES[name]
@@ -225,12 +226,18 @@ def lay_out(name: str, stage: Path, release: Release) -> None:
     shutil.copy(HERE / "copyright", doc / "copyright")
     changes = (CHECKOUT / "CHANGELOG.md").read_bytes()
     (doc / "changelog.gz").write_bytes(gzip.compress(changes, 9, mtime=0))
-    if name == "linklocal-server":
-        for shell in ("bash", "zsh", "fish"):
-            argv = [sys.executable, "-m", "metadata_server.ctl", "completion", shell]
-            done = subprocess.run(argv, cwd=CHECKOUT, check=True, capture_output=True)
-            (stage / "completion").mkdir(exist_ok=True)
-            (stage / f"completion/linklocal.{shell}").write_bytes(done.stdout)
+
+
+def complete(stage: Path, command: Command) -> None:
+    """Put what completes *command* below *stage*, named as each shell looks for it."""
+    from metadata_server.ctl.completion import script
+
+    parser = parser_of(command)
+    names = {"bash": command.name, "zsh": f"_{command.name}", "fish": f"{command.name}.fish"}
+    for shell, name in names.items():
+        path = stage / "completion" / shell / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(script(shell, parser))
 
 
 def starter(command: Command) -> str:
@@ -245,11 +252,19 @@ def starter(command: Command) -> str:
     )
 
 
+def parser_of(command: Command) -> argparse.ArgumentParser:
+    """Return the parser of *command*, with all it takes."""
+    made: argparse.ArgumentParser = getattr(
+        importlib.import_module(command.module), command.parser
+    )()
+    return made
+
+
 def manual(command: Command, release: Release) -> str:
     """Return the manual page of *command*, made of its own parser and what stands in man/."""
     from argparse_manpage.manpage import Manpage
 
-    parser = getattr(importlib.import_module(command.module), command.parser)()
+    parser = parser_of(command)
     more = HERE / f"man/{command.name}.{command.section}"
     page = Manpage(
         parser,

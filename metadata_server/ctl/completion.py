@@ -1,4 +1,4 @@
-"""linklocal completion: scripts for shells, made of the parser itself."""
+"""linklocal completion: scripts for shells, made of a command's parser. The packages have all."""
 
 from __future__ import annotations
 
@@ -47,10 +47,18 @@ def add(commands: Any, parser: argparse.ArgumentParser) -> None:
 def run(options: Namespace, parser: argparse.ArgumentParser) -> int:
     if options.shell == IDS:
         return _print_ids(options)
-    known = list(tree(parser))
-    made = {"bash": bash, "zsh": zsh, "fish": fish}[options.shell](known)
-    print(made, end="")
+    print(script(options.shell, parser), end="")
     return DONE
+
+
+def script(shell: str, parser: argparse.ArgumentParser) -> str:
+    """Return what completes the command of *parser*, any of ours, in bash, zsh or fish."""
+    known = list(tree(parser))
+    if shell == "fish":
+        return _fish(parser.prog, known)
+    function = "_" + parser.prog.replace("-", "_")
+    made = _shared(known) + {"bash": _BASH, "zsh": _ZSH}[shell]
+    return made.replace("FUNCTION", function).replace("PROGRAM", parser.prog)
 
 
 def _print_ids(options: Namespace) -> int:
@@ -91,18 +99,19 @@ def tree(parser: argparse.ArgumentParser, words: str = "") -> Iterator[Command]:
 def _kind(action: argparse.Action) -> str:
     if action.choices is not None:
         return " ".join(word for word in map(str, action.choices) if word != IDS)
-    return {"FILE": "file", "ID": IDS}.get(str(action.metavar), "")
+    return {"FILE": "file", "DIR": "file", "ID": IDS}.get(str(action.metavar), "")
 
 
 _SHARED = """\
-# Made by `linklocal completion {shell}` of the command's own parser.
-_linklocal_words() {{
+#compdef PROGRAM
+# Made of the command's own parser.
+FUNCTION_words() {{
     # Prints what may stand after the words given, a line for each kind: commands, options, values.
     case "$1" in
 {commands}
     esac
 }}
-_linklocal_value() {{
+FUNCTION_value() {{
     # Prints what the option $2 of the command $1 takes; fails when it takes nothing.
     case "$1 $2" in
 {values}
@@ -112,75 +121,72 @@ _linklocal_value() {{
 """
 
 _BASH = """\
-_linklocal() {
+FUNCTION() {
     local cur=${COMP_WORDS[COMP_CWORD]} at= option= word more kind index
     for ((index = 1; index < COMP_CWORD; index++)); do
         word=${COMP_WORDS[index]}
         if [[ -n $option ]]; then option=; continue; fi
         if [[ $word == -* ]]; then
-            _linklocal_value "$at" "$word" >/dev/null && option=$word
+            FUNCTION_value "$at" "$word" >/dev/null && option=$word
             continue
         fi
         more="${at:+$at }$word"
-        [[ -n $(_linklocal_words "$more") ]] && at=$more
+        [[ -n $(FUNCTION_words "$more") ]] && at=$more
     done
     if [[ -n $option ]]; then
-        kind=$(_linklocal_value "$at" "$option")
+        kind=$(FUNCTION_value "$at" "$option")
     elif [[ $cur == -* ]]; then
-        kind=$(_linklocal_words "$at" | sed -n 2p)
+        kind=$(FUNCTION_words "$at" | sed -n 2p)
     else
-        kind=$(_linklocal_words "$at" | sed -n 1p)
+        kind=$(FUNCTION_words "$at" | sed -n 1p)
     fi
     case $kind in
     file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
-    ids) COMPREPLY=($(compgen -W "$(linklocal completion ids 2>/dev/null | cut -f1)" -- "$cur")) ;;
+    ids) COMPREPLY=($(compgen -W "$(PROGRAM completion ids 2>/dev/null | cut -f1)" -- "$cur")) ;;
     *) COMPREPLY=($(compgen -W "$kind" -- "$cur")) ;;
     esac
 }
-complete -F _linklocal linklocal
+complete -F FUNCTION PROGRAM
 """
 
 _ZSH = """\
-_linklocal() {
+FUNCTION() {
     local at= option= word more kind
     local -i index
     for ((index = 2; index < CURRENT; index++)); do
         word=${words[index]}
         if [[ -n $option ]]; then option=; continue; fi
         if [[ $word == -* ]]; then
-            _linklocal_value "$at" "$word" >/dev/null && option=$word
+            FUNCTION_value "$at" "$word" >/dev/null && option=$word
             continue
         fi
         more="${at:+$at }$word"
-        [[ -n $(_linklocal_words "$more") ]] && at=$more
+        [[ -n $(FUNCTION_words "$more") ]] && at=$more
     done
     if [[ -n $option ]]; then
-        kind=$(_linklocal_value "$at" "$option")
+        kind=$(FUNCTION_value "$at" "$option")
     elif [[ ${words[CURRENT]} == -* ]]; then
-        kind=$(_linklocal_words "$at" | sed -n 2p)
+        kind=$(FUNCTION_words "$at" | sed -n 2p)
     else
-        kind=$(_linklocal_words "$at" | sed -n 1p)
+        kind=$(FUNCTION_words "$at" | sed -n 1p)
     fi
     case $kind in
     file) _files ;;
-    ids) compadd -- ${(f)"$(linklocal completion ids 2>/dev/null | cut -f1)"} ;;
+    ids) compadd -- ${(f)"$(PROGRAM completion ids 2>/dev/null | cut -f1)"} ;;
     *) compadd -- ${=kind} ;;
     esac
 }
-(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
-compdef _linklocal linklocal
+if [[ ${funcstack[1]} == _PROGRAM ]]; then
+    # Loaded at the first use, in place of the function.
+    FUNCTION "$@"
+else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+    compdef FUNCTION PROGRAM
+fi
 """
 
 
-def bash(known: list[Command]) -> str:
-    return _shared("bash", known) + _BASH
-
-
-def zsh(known: list[Command]) -> str:
-    return _shared("zsh", known) + _ZSH
-
-
-def _shared(shell: str, known: list[Command]) -> str:
+def _shared(known: list[Command]) -> str:
     """Return the two functions that bash and zsh have in common."""
     commands, values = [], []
     for each in known:
@@ -191,13 +197,13 @@ def _shared(shell: str, known: list[Command]) -> str:
             f"    {shlex.quote(f'{each.words} {name}')}) echo {shlex.quote(kind)} ;;"
             for name, kind in each.values.items()
         ]
-    return _SHARED.format(shell=shell, commands="\n".join(commands), values="\n".join(values))
+    return _SHARED.format(commands="\n".join(commands), values="\n".join(values))
 
 
-def fish(known: list[Command]) -> str:
+def _fish(program: str, known: list[Command]) -> str:
     """Return one `complete` line for each word; a command counts by the words so far."""
     lines = [
-        "# Made by `linklocal completion fish` of the command's own parser.",
+        "# Made of the command's own parser.",
         "function __linklocal_is",
         "    set -l words (commandline -opc | string match -v -- '-*')[2..-1]",
         '    test "$words" = "$argv"',
@@ -207,12 +213,14 @@ def fish(known: list[Command]) -> str:
         "    set -l given (count $argv)",
         '    test (count $words) -ge $given; and test "$words[1..$given]" = "$argv"',
         "end",
-        "complete -c linklocal -f",
+        f"complete -c {program} -f",
     ]
     for each in known:
         # What follows an argument is the same command still; a group has no arguments.
         at = f"{'__linklocal_is' if each.commands else '__linklocal_at'} {each.words}".strip()
-        begin = f"complete -c linklocal -n {shlex.quote(at)}"
+        begin = f"complete -c {program}"
+        if each.words or each.commands:
+            begin += f" -n {shlex.quote(at)}"
         lines += [
             f"{begin} -a {shlex.quote(name)} -d {shlex.quote(text)}"
             for name, text in each.commands.items()
@@ -226,7 +234,7 @@ def fish(known: list[Command]) -> str:
         if each.arguments == "file":
             lines.append(f"{begin} -F")
         elif each.arguments == IDS:
-            lines.append(f"{begin} -a '(linklocal completion ids 2>/dev/null)'")
+            lines.append(f"{begin} -a '({program} completion ids 2>/dev/null)'")
         elif each.arguments:
             lines.append(f"{begin} -a {shlex.quote(each.arguments)}")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Completion of the linklocal command, asked of the shells themselves."""
+"""Completion of the commands, asked of the shells themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import agent.cli
+import agent.reset_password.cli
+import metadata_server.cli
 from metadata_server.config import read_instances
+from metadata_server.ctl.completion import script
 
 from .commands import REPOSITORY, Served, linklocal, served
 
@@ -26,17 +30,30 @@ _linklocal
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
+# As bash calls whatever `complete` has named for a command.
+SOURCED = """
+source ./script
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+$(complete -p "$1" | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
 
 FISH = """
-linklocal completion fish | source
-complete -C "linklocal $argv"
+if test -e script
+    source script
+else
+    linklocal completion fish | source
+end
+complete -C "$argv"
 """
 
 # The shell itself completes what is typed at its terminal, and tells here what it would offer.
 ZSH = r"""
 PROMPT= RPROMPT=
+fpath=($PWD/functions $fpath)
 autoload -Uz compinit && compinit -u -D
-source <(linklocal completion zsh)
+[[ -d functions ]] || source <(linklocal completion zsh)
 compadd() {
     local -a found
     builtin compadd -O found "$@"
@@ -148,7 +165,8 @@ async def test_other_shells_offer_the_same(
             "LINKLOCAL_TOKEN_FILE": str(control.token_file),
         }
         ask = {"fish": asked_of_fish, "zsh": asked_of_zsh}[shell]
-        offered = await asyncio.to_thread(ask, program, typed, tmp_path, environment)
+        line = f"linklocal {typed}"
+        offered = await asyncio.to_thread(ask, program, line, tmp_path, environment)
 
     # zsh asks itself more than once for files.
     assert sorted(set(offered)) == found
@@ -187,12 +205,72 @@ def asked_of_zsh(
             seen = b""
             while b"ready" not in seen:
                 seen += os.read(ours, 4096)
-            os.write(ours, f"linklocal {typed}\t".encode())
+            os.write(ours, f"{typed}\t".encode())
             shell.wait(60)
     finally:
         os.close(ours)
         os.close(theirs)
     return (directory / "found").read_text().split()
+
+
+OURS = {
+    "linklocal-agent": agent.cli.parser,
+    "linklocal-resetd": agent.reset_password.cli.parser,
+    "linklocal-server": metadata_server.cli._parser,
+}
+"""What the packages complete besides; the scripts of these are made when a package is."""
+OFFERED = [
+    ("linklocal-agent", "st", ["status"]),
+    ("linklocal-agent", "network ", ["apply", "show"]),
+    ("linklocal-agent", "run --sta", ["--stage"]),
+    ("linklocal-agent", "plan --stage ", ["all", "config", "final", "local", "network"]),
+    ("linklocal-agent", "validate vm", ["vm.yaml"]),
+    ("linklocal-agent", "plan --root sub", ["subtree"]),
+    ("linklocal-resetd", "s", ["set", "status"]),
+    ("linklocal-resetd", "set --us", ["--user"]),
+    ("linklocal-server", "--print-s", ["--print-schema"]),
+    ("linklocal-server", "--config vm", ["vm.yaml"]),
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(("program", "typed", "found"), OFFERED)
+def test_shells_complete_the_commands_of_the_packages(
+    tmp_path: Path, shell: str, program: str, typed: str, found: list[str]
+) -> None:
+    """From the scripts alone, without the commands; zsh finds its own by its first line."""
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "vm.yaml").touch()
+    (tmp_path / "subtree").mkdir()
+    made = script(shell, OURS[program]())
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"}
+    (tmp_path / "script").write_text(made)
+    if shell == "bash":
+        offered = asked_of_bash(path, program, typed, tmp_path, environment)
+    elif shell == "zsh":
+        (tmp_path / "functions").mkdir()
+        (tmp_path / f"functions/_{program}").write_text(made)
+        offered = asked_of_zsh(path, f"{program} {typed}", tmp_path, environment)
+    else:
+        offered = asked_of_fish(path, f"{program} {typed}", tmp_path, environment)
+
+    assert sorted({word.rstrip("/") for word in offered}) == found
+
+
+def asked_of_bash(
+    program: str, command: str, typed: str, directory: Path, environment: dict[str, str]
+) -> list[str]:
+    ran = subprocess.run(
+        [program, "--norc", "-c", SOURCED, command, command, *typed.split(" ")],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return ran.stdout.split()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
