@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .cloud_init_marks import KEPT, LIB
+from .cloud_init_marks import KEPT, LIB, name_of
+from .errors import HostError
 from .host import Host
 from .modules import NAMES
 from .modules.base import OWN_SCRIPT, SCRIPT, VENDOR_SCRIPT
 from .modules.scripts import own_mark
-from .state import State, directory_name
+from .state import State
 
 NETWORK_FILES = (
     ("/etc/netplan", "50-cloud-init."),
@@ -48,15 +49,18 @@ CUT_OFF = (
     "cloud-init was cut off while it set this instance up: what it had begun is not begun again,"
     " what it had not is done now"
 )
+UNREADABLE = (
+    "what cloud-init has done cannot be told, so all that is done once is taken for done;"
+    " `linklocal-agent clean` has the next boot do it"
+)
 
 
 def begun_by_cloud_init(host: Host, instance_id: str) -> frozenset[str]:
     """Return the modules of cloud-init that had their turn for this instance, by its names."""
     kept = host.read(f"{LIB}/data/instance-id") or b""
-    semaphores = f"{LIB}/instances/{instance_id}/sem"
+    semaphores = f"{LIB}/instances/{name_of(instance_id)}/sem"
     if (
         kept.decode("utf-8", "replace").strip() != instance_id
-        or directory_name(instance_id) != instance_id
         or host.kind(semaphores) != "directory"
     ):
         return frozenset()
@@ -67,14 +71,23 @@ def begun_by_cloud_init(host: Host, instance_id: str) -> frozenset[str]:
 def adopt(host: Host, state: State, instance_id: str) -> str | None:
     """Take over in *state* what cloud-init has done; None when it never set this instance up.
 
-    Return what is to be said of it, empty when all is well.
+    Return what is to be said of it, empty when all is well. Where it cannot be read, all is taken
+    for done: what is done twice may destroy, what is missing can be done later.
     """
+    try:
+        return _taken_over(host, state, instance_id)
+    except HostError as error:
+        state.adopt()
+        return f"{error}: {UNREADABLE}"
+
+
+def _taken_over(host: Host, state: State, instance_id: str) -> str | None:
     for mark in _once(host):
         state.take_for_done(mark)
     begun = begun_by_cloud_init(host, instance_id)
     if not begun:
         return None
-    place = f"{LIB}/instances/{instance_id}"
+    place = f"{LIB}/instances/{name_of(instance_id)}"
     ended = any(host.kind(f"{place}/{name}") for name in ("boot-finished", KEPT))
     left = () if ended else tuple(_left(begun))
     state.adopt(left)

@@ -165,7 +165,9 @@ class Journey:
             if self._config.cloud_init_compat and self._wishes.stages[0] is Stage.LOCAL:
                 from .cloud_init_marks import begin
 
-                begin(self._host)
+                failure = guarded(partial(begin, self._host))
+                if failure:
+                    self._status.report.warning("cloud_init_compat", failure)
 
     def _find(self, *, early: bool = False) -> InstanceData | None:
         work = finding.Search(self._host, self._wishes, self._config, self._base, self._status)
@@ -205,6 +207,7 @@ class Journey:
         if self._state.enter(instance.instance_id):
             log.info("first boot of this instance")
             self._adopt(instance.instance_id)
+            self._state.settle()
         self._status.record["adopted"] = self._state.adopted
         if not again:
             turn = networking.Turn(self._host, self._config, self._base)

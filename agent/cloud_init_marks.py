@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,7 @@ NAMES = {
     "nocloud": "DataSourceNoCloud",
     "none": "DataSourceNone",
 }
+_PLAIN = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
 
 
 def write(host: Host, record: Mapping[str, Any]) -> None:
@@ -45,7 +47,7 @@ def write(host: Host, record: Mapping[str, Any]) -> None:
         return
     result = {"v1": {"datasource": datasource(record), "errors": _errors(record)}}
     host.write(f"{RUN}/result.json", _json(result), mode=0o644)
-    name = directory_name(record["instance_id"] or "none")
+    name = name_of(record["instance_id"] or "none")
     uptime = (host.read("/proc/uptime") or b"").split()
     seconds = uptime[0].decode() if uptime else "0"
     stamp = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(record["finished"]))
@@ -53,6 +55,12 @@ def write(host: Host, record: Mapping[str, Any]) -> None:
     host.write(f"{LIB}/instances/{name}/boot-finished", text.encode(), mode=0o644)
     if host.kind(f"{LIB}/instance") in (None, "link"):
         host.link(f"{LIB}/instance", f"instances/{name}")
+
+
+def name_of(instance_id: str) -> str:
+    """Return the name of cloud-init's directory of an instance: its id, when it can be one."""
+    plain = _PLAIN.fullmatch(instance_id) and instance_id.strip(".")
+    return instance_id if plain else directory_name(instance_id)
 
 
 def result_of_cloud_init(host: Host) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ RUN = "/run/linklocal"
 HANDOVER = f"{RUN}/agent/instance.json"
 LARGEST = 512 * 1024 * 1024
 """Bytes of what is handed over, or told by a part handler: user data several times over."""
+CURRENT = f"{STATE}/instance-id"
 ENDED = "ended"
 ADOPTED = "adopted"
 """Its name in the directory of an instance that another agent has set up; in it what that left."""
@@ -39,6 +40,7 @@ class State:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._id = ""
         self._instance = ""
         self._adopted = False
         self._left: frozenset[str] = frozenset()
@@ -54,9 +56,9 @@ class State:
         return f"{self._instance}/scripts"
 
     def enter(self, instance_id: str) -> bool:
-        """Make *instance_id* the current instance; say whether it is another than before."""
+        """Go to the instance *instance_id*; say whether it is another than was settled before."""
+        self._id = instance_id
         self._instance = f"{STATE}/instances/{directory_name(instance_id)}"
-        before = self._host.read(f"{STATE}/instance-id")
         for path in (
             STATE,
             f"{STATE}/instances",
@@ -66,18 +68,26 @@ class State:
         ):
             self._host.make_directory(path, mode=0o700)
         self._sweep()
-        content = instance_id.encode() + b"\n"
-        if before != content:
-            self._host.write(f"{STATE}/instance-id", content, mode=0o600)
         left = self._host.read(f"{self._instance}/{ADOPTED}")
         self._adopted = left is not None
         self._left = frozenset((left or b"").decode("utf-8", "replace").split())
-        return before != content
+        return self._host.read(CURRENT) != self._line()
+
+    def settle(self) -> None:
+        """Make the instance the current one, when all is known that another agent has done.
+
+        Were it so before, a boot that is cut off in between would have its next one know nothing.
+        """
+        self._host.write(CURRENT, self._line(), mode=0o600)
+
+    def _line(self) -> bytes:
+        return self._id.encode() + b"\n"
 
     def adopt(self, left: Sequence[str] = ()) -> None:
         """Take all that is once for this instance for done but what another agent has *left*."""
         text = "".join(f"{name}\n" for name in left)
-        self._host.write(f"{self._instance}/{ADOPTED}", text.encode(), mode=0o600)
+        path = f"{self._instance}/{ADOPTED}"
+        self._host.write(path, text.encode(), mode=0o600, durable=True)
         self._adopted, self._left = True, frozenset(left)
 
     def take_for_done(self, name: str) -> None:

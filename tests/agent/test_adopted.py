@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,9 @@ FINISHED = "var/lib/cloud/instances/i-1/boot-finished"
 USER_DATA = "#cloud-config\nwrite_files:\n  - {path: /made, content: again}\n"
 
 
-def boot(root: Path, user_data: str = USER_DATA) -> str:
+def boot(root: Path, user_data: str = USER_DATA, instance_id: str = "i-1") -> str:
     argv = [sys.executable, "-m", "agent", "run", "--quiet", "--root", str(root)]
-    argv += ["--user-data", "-", "--instance-id", "i-1"]
+    argv += ["--user-data", "-", "--instance-id", instance_id]
     done = subprocess.run(argv, cwd=CHECKOUT, input=user_data, capture_output=True, text=True)
     return done.stdout + done.stderr
 
@@ -55,6 +57,67 @@ def test_what_it_had_not_begun_when_it_was_cut_off_is_done_and_said(root: Path) 
     assert "timezone" not in said
     assert made == "again"
     assert (root / "made").read_text() == "changed since"
+
+
+@pytest.mark.parametrize("instance_id", ["vm1.example.com", "0", "a:b"])
+def test_an_id_that_is_odd_is_found(root: Path, instance_id: str) -> None:
+    (root / "var/lib/cloud/data/instance-id").write_text(f"{instance_id}\n")
+    place = root / "var/lib/cloud/instances"
+    (place / "i-1").rename(place / instance_id)
+
+    said = boot(root, instance_id=instance_id)
+
+    assert said.startswith("done"), said
+    assert not (root / "made").exists()
+    assert os.readlink(root / "var/lib/cloud/instance") == f"instances/{instance_id}"
+    assert sorted(path.name for path in place.iterdir()) == [instance_id]
+
+
+def test_an_id_is_no_way_out_of_its_directory(root: Path) -> None:
+    (root / "var/lib/cloud/data/instance-id").write_text("../instances/i-1\n")
+
+    boot(root, instance_id="../instances/i-1")
+    boot(root, instance_id="..")
+
+    assert (root / "made").read_text() == "again"
+    assert "linklocal" not in (root / FINISHED).read_text()
+    assert not (root / "var/lib/cloud/boot-finished").exists()
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def endless(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+
+
+def round_about(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("damage", [directory, endless, round_about])
+def test_what_it_left_may_be_damaged(root: Path, damage: Callable[[Path], None]) -> None:
+    damage(root / "var/lib/cloud/data/instance-id")
+
+    first, second = boot(root), boot(root)
+
+    assert first.startswith("done")
+    assert "what cloud-init has done cannot be told" in first
+    assert second.startswith("done")
+    assert not (root / "made").exists()
+
+
+@pytest.mark.parametrize("damage", [directory, endless, round_about])
+def test_marks_that_are_damaged_hold_up_no_boot(root: Path, damage: Callable[[Path], None]) -> None:
+    (root / "var/lib/cloud/instance").symlink_to("instances/i-1")
+    damage(root / FINISHED)
+
+    assert boot(root).startswith("done")
+    assert not (root / "made").exists()
 
 
 def test_another_instance_is_set_up(root: Path) -> None:
