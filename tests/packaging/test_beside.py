@@ -123,6 +123,16 @@ ExecStart=cp /root/ran /root/seen
 [Install]
 WantedBy=cloud-init.target
 """
+# By all the names that cloud-init has given them, those from 24.3 on too.
+STAND_INS = (
+    *("cloud-init-main.service", "cloud-init-local.service", "cloud-init.service"),
+    *("cloud-init-network.service", "cloud-config.service", "cloud-final.service"),
+)
+# As the packages of Debian 11 and Ubuntu 22.04 do when they are removed.
+MASK = (
+    "DPKG_MAINTSCRIPT_PACKAGE=cloud-init deb-systemd-helper mask"
+    " cloud-init-local.service cloud-init.service cloud-final.service"
+)
 HANGS = "#!/bin/sh\necho vendor >>/root/ran\nexec sleep infinity\n"
 
 
@@ -151,6 +161,7 @@ def test_moved_it_stays_and_a_copy_is_set_up_anew(nspawn_guest: StartNspawn, lay
             before = guest.sh(OWN)
 
             guest.sh(f"dpkg --install {PACKAGES}/linklocal-agent_*.deb {PACKAGES}/*cloud-init*.deb")
+            guest.sh(MASK)
             # Until it boots, the boot that was is cloud-init's.
             is_told_by_cloud_init(guest)
             assert guest.sh("linklocal-agent status || :") == "status: not started\n"
@@ -159,6 +170,8 @@ def test_moved_it_stays_and_a_copy_is_set_up_anew(nspawn_guest: StartNspawn, lay
                 is_told_by_cloud_init(guest)
                 assert "\nadopted: cloud-init" in guest.sh("linklocal-agent status --wait")
                 assert guest.sh("cat /root/ran; rm /root/seen") == "command\n"
+                active = guest.sh(f"systemctl is-active {' '.join(STAND_INS)} || :")
+                assert active == "active\n" * len(STAND_INS)
                 assert guest.sh(OWN) == before
             guest.halt()
         with cloud.serve([small(2)]):

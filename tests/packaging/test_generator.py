@@ -32,6 +32,14 @@ MACHINES = {
     "nocloud by SMBIOS": ({f"{DMI}/product_serial": "ds=nocloud;s=/x\n"}, "on by DMI"),
     "kernel line": ({"proc/cmdline": "root=/dev/vda1 ds=nocloud ro\n"}, "on by ds="),
     "kernel line, ours": ({"proc/cmdline": "ro linklocal=on\n"}, "on by linklocal="),
+    "on, where cloud-init is off": (
+        {"proc/cmdline": "cloud-init=disabled linklocal=on\n"},
+        "on by",
+    ),
+    "off with cloud-init": (
+        {"proc/cmdline": "cloud-init=disabled\n", f"{DMI}/product_name": "OpenStack Nova\n"},
+        "off by cloud-init=disabled",
+    ),
     "switched off": (
         {"proc/cmdline": "ro linklocal=off\n", f"{DMI}/product_name": "OpenStack Nova\n"},
         "off by linklocal=off",
@@ -98,6 +106,8 @@ def started(root: Path, files: Mapping[str, str | None], environment: Mapping[st
         ({"etc/linklocal/agent.yaml": "report_boot: true\n"}, ALONE),
         ({"etc/cloud/cloud-init.disabled": ""}, "DMI product_name"),
         ({"proc/cmdline": "ro linklocal=on\n"}, "kernel command line"),
+        # cloud-init's own kernel word lies over its file.
+        ({"etc/cloud/cloud-init.disabled": "", "proc/cmdline": "ro cloud-init=enabled\n"}, ALONE),
     ],
 )
 def test_beside_cloud_init_there_is_the_reset_daemon_alone(
@@ -108,6 +118,14 @@ def test_beside_cloud_init_there_is_the_reset_daemon_alone(
         "usr/lib/systemd/system-generators/cloud-init-generator": "",
     }
     assert started(tmp_path, {**machine, **files}, {}).endswith(ending)
+
+
+def test_a_cloud_init_without_generator_is_one(tmp_path: Path) -> None:
+    machine = {
+        f"{DMI}/product_name": "OpenStack Nova\n",
+        "usr/lib/systemd/system/cloud-init-local.service": "",
+    }
+    assert started(tmp_path, machine, {}).endswith(ALONE)
 
 
 @pytest.mark.parametrize(("files", "answer"), MACHINES.values(), ids=MACHINES)
@@ -157,13 +175,13 @@ def test_units_of_cloud_init_are_there_by_name_where_they_are_stood_in_for(tmp_p
     assert started(
         tmp_path, {f"{place}/cloud-init.target": "", f"{place}/cloud-final.service": ""}, {}
     )
-    normal = tmp_path / "normal"
+    early = tmp_path / "early"
     for unit in ("cloud-init.target", "cloud-final.service"):
-        assert os.readlink(normal / unit) == f"/{place}/{unit}"
-    wanted = normal / "linklocal-agent.target.wants/cloud-init.target"
+        assert os.readlink(early / unit) == f"/{place}/{unit}"
+    wanted = early / "linklocal-agent.target.wants/cloud-init.target"
     assert os.readlink(wanted) == f"/{place}/cloud-init.target"
 
 
 def test_units_of_cloud_init_are_not_made_where_nothing_stands_in_for_it(tmp_path: Path) -> None:
     started(tmp_path, {}, {})
-    assert not (tmp_path / "normal").exists()
+    assert not (tmp_path / "early").exists()
