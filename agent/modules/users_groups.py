@@ -300,8 +300,10 @@ def _open(user: User, place: str, context: Context) -> None:
         _redirect(user, place, context)
         return
     where = f"{place}.ssh_authorized_keys"
-    authorize(user.name, checked(user.ssh_authorized_keys, where, context), where, context)
-    _make_room_for_keys(user, where, context)
+    keys = checked(user.ssh_authorized_keys, where, context)
+    authorize(user.name, keys, where, context)
+    if not keys:
+        _make_room_for_keys(user, where, context)
     if user.ssh_import_id:
         from .imported_keys import import_keys
 
@@ -311,7 +313,7 @@ def _open(user: User, place: str, context: Context) -> None:
 def _make_room_for_keys(user: User, place: str, context: Context) -> None:
     """Make an empty file of keys in a home of ours: commands of the user data add to it."""
     host = context.host
-    if user.no_create_home or user.system or user.ssh_authorized_keys:
+    if user.no_create_home or user.system:
         return
     try:
         account = host.user(user.name)

@@ -349,6 +349,14 @@ def test_a_link_in_a_home_is_not_followed(machine: Machine) -> None:
     assert not machine.guest.exists("/etc/authorized_keys")
 
 
+@pytest.mark.parametrize("keys", ["[]", "[ssh-rsa AAAA...== bob@laptop]"])
+def test_a_user_without_good_keys_has_an_empty_file_of_them(machine: Machine, keys: str) -> None:
+    machine.apply("users_groups", f"users: [{{name: bob, ssh_authorized_keys: {keys}}}]")
+
+    assert machine.guest.text("/home/bob/.ssh/authorized_keys") == ""
+    assert machine.guest.stat("/home/bob/.ssh").mode == 0o700
+
+
 def test_doas_rules_are_about_their_user(machine: Machine) -> None:
     report = machine.apply(
         "users_groups",
