@@ -68,7 +68,7 @@ COMMANDS = {
                 1,
                 "metadata_server.ctl.cli",
                 "make_parser",
-                "metadata_server.ctl.cli:main",
+                "metadata_server.ctl.start:run",
             ),
             "control plane of linklocal-server from the command line",
         ),

@@ -1,8 +1,6 @@
 """python -m metadata_server.ctl"""
 
-import sys
-
-from .cli import main
+from .start import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

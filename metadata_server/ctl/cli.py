@@ -68,8 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader has had enough; Python would complain once more while it closes stdout.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            aside(f"linklocal: {cell(str(error))}")
+        # The reader has had enough, or the disk; Python would complain while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status

@@ -368,6 +368,16 @@ async def test_the_guests_address_is_not_taken_for_the_control_plane(control: Se
     assert "is this the control address, or the guests'?" in ran.err
 
 
+def test_output_that_cannot_be_written_is_a_failure() -> None:
+    argv = [sys.executable, "-m", "metadata_server.ctl", "completion", "bash"]
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            argv, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+
+    assert (ran.returncode, ran.stderr) == (1, b"linklocal: [Errno 28] No space left on device\n")
+
+
 def test_each_command_comes_with_its_group_alone() -> None:
     whole = _commands(make_parser())
 
