@@ -30,8 +30,21 @@ RESETD = (
 MACHINE_ID = "/etc/machine-id"
 DBUS_ID = "/var/lib/dbus/machine-id"
 SSH = "/etc/ssh"
-RANDOM = "/var/lib/systemd/random-seed"
-LEASES = ("/var/lib/dhcp", "/var/lib/dhclient", "/var/lib/NetworkManager")
+SECRETS = (
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+    *(f"{place}/loader/random-seed" for place in ("/boot", "/boot/efi", "/efi")),
+)
+"""What systemd and its boot loader make on each machine, for that machine alone."""
+LEASES = {
+    "/var/lib/dhcp": (".lease", ".leases"),
+    "/var/lib/dhclient": (".lease", ".leases"),
+    "/var/lib/NetworkManager": (".lease",),
+    # By the same `duid` a server takes two machines for one.
+    "/var/lib/dhcpcd": (".lease", ".lease6", "duid", "secret"),
+    "/var/lib/wicked": (".xml",),
+}
+"""Directories of DHCP clients, and how the names end of what is this machine's there."""
 WRITERS = ("linklocal-resetd.service", "systemd-random-seed.service")
 """They would write their files again on the way down."""
 
@@ -53,7 +66,7 @@ def clean(
         from .network.backends import ours
 
         # Addresses and names of NICs are those of the machine that the image was made on.
-        paths += [*RESETD, RANDOM, DBUS_ID, *host_keys(host), *leases(host), *ours(host)]
+        paths += [*RESETD, *SECRETS, DBUS_ID, *host_keys(host), *leases(host), *ours(host)]
         paths += network_files(host) if stands_in else ()
     gone = [path for path in paths if remove_all(host, path)]
     if seal and host.read(MACHINE_ID):
@@ -96,10 +109,10 @@ def refuse_amid_a_boot(host: Host) -> None:
 
 
 def leases(host: Host) -> Iterator[str]:
-    """Give the leases of DHCP clients: addresses that are this machine's."""
-    for directory in LEASES:
+    """Give the leases of DHCP clients, and who they said this machine is."""
+    for directory, endings in LEASES.items():
         for name in host.names(directory) if host.kind(directory) == "directory" else ():
-            if name.endswith((".lease", ".leases")):
+            if name.endswith(endings):
                 yield f"{directory}/{name}"
 
 

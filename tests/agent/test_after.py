@@ -142,6 +142,29 @@ def test_seal_leaves_an_image(guest_root: DirectoryGuest) -> None:
     assert agent("clean", "--seal", "--root", guest_root.root).stdout == ""
 
 
+# As Debian 11 to 13, RHEL and SUSE have them.
+ITS_OWN = (
+    "/var/lib/dhcp/dhclient.eth0.leases",
+    "/var/lib/dhclient/dhclient-5fb06bd0-eth0.lease",
+    "/var/lib/NetworkManager/internal-5fb06bd0-eth0.lease",
+    *(f"/var/lib/dhcpcd/{name}" for name in ("duid", "secret", "eth0.lease", "eth0.lease6")),
+    *(f"/var/lib/wicked/{name}" for name in ("duid.xml", "iaid.xml", "lease-eth0-dhcp-ipv4.xml")),
+    *(f"/var/lib/systemd/{name}" for name in ("random-seed", "credential.secret")),
+    "/boot/efi/loader/random-seed",
+)
+NOT_ITS_OWN = ("/boot/efi/loader/loader.conf", "/var/lib/NetworkManager/NetworkManager.state")
+
+
+def test_two_machines_of_a_sealed_image_are_not_one_to_dhcp(guest_root: DirectoryGuest) -> None:
+    for path in (*ITS_OWN, *NOT_ITS_OWN):
+        guest_root.write(path, b"x", mode=0o600)
+
+    agent("clean", "--seal", "--root", guest_root.root)
+
+    assert [path for path in ITS_OWN if guest_root.exists(path)] == []
+    assert all(guest_root.exists(path) for path in NOT_ITS_OWN)
+
+
 def test_analyze_tells_working_from_waiting(
     booted: tuple[DirectoryGuest, str], tmp_path: Path
 ) -> None:
