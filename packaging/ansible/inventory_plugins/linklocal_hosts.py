@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.utils.unsafe_proxy import wrap_var
 
 DOCUMENTATION = """
 name: linklocal_hosts
@@ -48,5 +49,6 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # ansible has
 def unquoted(password: str) -> Any:
     """Return *password* without the quotes around it, as text that is never a template."""
     if len(password) > 1 and password[0] == password[-1] and password[0] in "'\"":
-        return password[1:-1]
-    return password
+        password = password[1:-1]
+    # ansible-core before 2.19 takes any text for a template that is not marked.
+    return wrap_var(password)
