@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import HostError
 from .host import Host
 from .instance_data import CLOUDS
 from .state import directory_name
@@ -61,6 +62,15 @@ def name_of(instance_id: str) -> str:
     """Return the name of cloud-init's directory of an instance: its id, when it can be one."""
     plain = _PLAIN.fullmatch(instance_id) and instance_id.strip(".")
     return instance_id if plain else directory_name(instance_id)
+
+
+def service_of_cloud_init(host: Host) -> str:
+    """Return by our name which datasource cloud-init has asked here, empty when that is unknown."""
+    try:
+        told = (host.read(f"{LIB}/data/previous-datasource") or b"").decode("utf-8", "replace")
+    except HostError:
+        return ""
+    return next((ours for ours, theirs in NAMES.items() if told.startswith(theirs)), "")
 
 
 def result_of_cloud_init(host: Host) -> dict[str, Any] | None:

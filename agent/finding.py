@@ -71,6 +71,13 @@ def choose(host: Host, wishes: Wishes, settings: AgentConfig) -> Choice:
 
         detected = detect(host)
         names, reason = (detected.name,) if detected.name else (), detected.reason
+        if settings.cloud_init_compat and detected.name in datasources.SERVICES:
+            from .cloud_init_marks import service_of_cloud_init
+
+            # By another dialect the same instance has another id, and would be set up again.
+            before = service_of_cloud_init(host)
+            if before in datasources.SERVICES and before != detected.name:
+                names, reason = (before,), "what cloud-init has asked here"
     datasources.check(names, f"datasource by {reason}")
     return Choice(names, reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import Serve
 from ..guests.cloud import CHECKOUT
+from .test_ec2 import fetch
+from .test_openstack import INSTANCE
 
 FINISHED = "var/lib/cloud/instances/i-1/boot-finished"
 USER_DATA = "#cloud-config\nwrite_files:\n  - {path: /made, content: again}\n"
@@ -71,6 +75,35 @@ def test_an_id_that_is_odd_is_found(root: Path, instance_id: str) -> None:
     assert not (root / "made").exists()
     assert os.readlink(root / "var/lib/cloud/instance") == f"instances/{instance_id}"
     assert sorted(path.name for path in place.iterdir()) == [instance_id]
+
+
+@pytest.mark.parametrize("asked", ["DataSourceEc2: DataSourceEc2", "DataSourceEc2Local: x"])
+def test_where_it_has_asked_in_another_dialect_the_id_is_by_that(
+    root: Path, serve: Serve, asked: str
+) -> None:
+    url = serve({**INSTANCE, "user_data": USER_DATA}).guest_url
+    there, _ = fetch(url)
+    assert there is not None
+    instance_id = there.instance_id
+    data = root / "var/lib/cloud/data"
+    (data / "instance-id").write_text(f"{instance_id}\n")
+    (data / "previous-datasource").write_text(f"{asked}\n")
+    place = root / "var/lib/cloud/instances"
+    (place / "i-1").rename(place / instance_id)
+    for path, text in (
+        ("etc/linklocal/agent.yaml", f"metadata_urls: ['{url}']\n"),
+        ("sys/class/dmi/id/product_name", "OpenStack Nova\n"),
+    ):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_text(text)
+
+    for _ in range(2):
+        argv = [sys.executable, "-m", "agent", "run", "--quiet", "--root", str(root)]
+        subprocess.run(argv, cwd=CHECKOUT, check=True)
+        status = json.loads((root / "run/linklocal/status.json").read_text())
+        assert (status["datasource"], status["instance_id"]) == ("ec2", instance_id)
+        assert status["adopted"]
+    assert not (root / "made").exists()
 
 
 def test_an_id_is_no_way_out_of_its_directory(root: Path) -> None:
