@@ -26,6 +26,16 @@ LARGEST = 16 * 1024 * 1024
 _LABELS = ("security.selinux", "security.SMACK64")
 
 
+def draft_of(name: str) -> str:
+    """Return the name of the file that *name* is a half-written one of, left by a killed process.
+
+    Empty for any other file.
+    """
+    dotted, _, token = name.rpartition(".")
+    drawn = len(token) == 12 and not token.strip("0123456789abcdef")
+    return dotted[1:] if drawn and dotted.startswith(".") else ""
+
+
 class Files:
     """The files below *root*; OSError (with the system's own words) when one is refused."""
 

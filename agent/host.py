@@ -19,7 +19,7 @@ from .accounts import Group as Group
 from .accounts import User as User
 from .commands import Completed as Completed
 from .errors import HostError
-from .files import LARGEST, Files, write_all
+from .files import LARGEST, Files, draft_of, write_all
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -541,6 +541,10 @@ class Host:
             self.make_directory("/etc")
         with _refusal(f"lock {_LOCK}"), self._files.locked(_LOCK):
             paths = (accounts.PASSWD, accounts.SHADOW, accounts.GROUP, accounts.GSHADOW)
+            # Who was killed has left a draft, which may hold hashes.
+            for name in self.names("/etc"):
+                if f"/etc/{draft_of(name)}" in paths:
+                    self._files.remove(f"/etc/{name}")
             texts = {path: self.read(path) for path in paths}
             tables = accounts.Tables(texts, int(self.clock() // 86400))
             yield tables

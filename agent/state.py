@@ -7,10 +7,10 @@ while a boot in separate stages is under way; see `known` for the little that la
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from .errors import HostError
+from .files import draft_of
 from .host import Host
 from .instance import InstanceData
 from .kept import Kept, dumped, loaded
@@ -30,7 +30,6 @@ ADOPTED = "adopted"
 """Its name in the directory of an instance that another agent has set up; in it what that left."""
 MOST_TROUBLES = 50
 """What is kept of one thing, for later boots; the first."""
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{12}")
 """A file that was being written, as `Files` names it."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -133,7 +132,7 @@ class State:
         for path in self._private():
             scripts = path.endswith("/scripts")
             for name in self._host.names(path):
-                if _DRAFT.fullmatch(name) or (scripts and not name.endswith(OUTPUT)):
+                if draft_of(name) or (scripts and not name.endswith(OUTPUT)):
                     self._host.remove(f"{path}/{name}")
 
     def _private(self) -> Iterator[str]:

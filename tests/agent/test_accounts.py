@@ -240,6 +240,21 @@ def test_a_hash_is_set_locked_and_expired(host: Host, root: Path) -> None:
     assert line(root, "shadow", "root") == f"root:{text}:0:0:99999:7:::"
 
 
+def test_what_a_killed_process_left_of_account_files_goes_and_nothing_else(
+    host: Host, root: Path
+) -> None:
+    drafts = (".shadow.0123456789ab", ".passwd.ffffffffffff")
+    kept = (".shadow.bak", ".shadow.0123456789ag", "shadow.0123456789ab", ".motd.0123456789ab")
+    for name in (*drafts, *kept):
+        (root / "etc" / name).write_bytes(HASH.reveal())
+
+    host.set_password_hash("root", HASH)
+
+    there = {path.name for path in (root / "etc").iterdir()}
+    assert there.isdisjoint(drafts)
+    assert there.issuperset(kept)
+
+
 @pytest.mark.parametrize("text", [b"", b"a:b", b"a\nroot:", b"a\0", b"\xff", b"a\r"])
 def test_a_hash_that_breaks_a_line_is_refused_without_being_told(
     host: Host, root: Path, text: bytes
