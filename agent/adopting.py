@@ -1,8 +1,8 @@
 """Taking a machine over from cloud-init: what that has begun for this instance is not begun again.
 
-cloud-init leaves an empty file for each of its modules as it begins it, and `boot-finished` as a
-boot of it ends. Without the latter it was cut off: what has no file yet is ours to do, as it would
-have been cloud-init's at its next boot.
+cloud-init leaves an empty file for each of its modules as it begins it, and a result and
+`boot-finished` as a boot of it ends. Without either it was cut off: what has no file yet is ours to
+do, as it would have been cloud-init's at its next boot.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def _taken_over(host: Host, state: State, instance_id: str) -> str | None:
     if not begun:
         return None
     place = f"{LIB}/instances/{name_of(instance_id)}"
-    ended = any(host.kind(f"{place}/{name}") for name in ("boot-finished", KEPT))
+    # The module that writes the mark may be none of the image's; the result is of the last boot.
+    marks = (f"{place}/boot-finished", f"{place}/{KEPT}", f"{LIB}/data/result.json")
+    ended = any(map(host.kind, marks))
     left = () if ended else tuple(_left(begun))
     state.adopt(left)
     return CUT_OFF if left else ""

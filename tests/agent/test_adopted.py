@@ -47,6 +47,14 @@ def test_its_user_data_is_not_run_again(root: Path) -> None:
     assert (root / "run/cloud-init/result.json").exists()
 
 
+def test_what_its_image_left_out_is_not_done_for_lack_of_the_last_modules_mark(root: Path) -> None:
+    (root / FINISHED).unlink()
+    (root / "var/lib/cloud/data/result.json").write_text("{}")
+
+    assert boot(root) == "done\n"
+    assert not (root / "made").exists()
+
+
 def test_what_it_had_not_begun_when_it_was_cut_off_is_done_and_said(root: Path) -> None:
     (root / FINISHED).unlink()
     (root / "var/lib/cloud/instances/i-1/sem/config_timezone").touch()
