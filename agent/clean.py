@@ -68,6 +68,8 @@ def clean(
         # Addresses and names of NICs are those of the machine that the image was made on.
         paths += [*RESETD, *SECRETS, DBUS_ID, *host_keys(host), *leases(host), *ours(host)]
         paths += network_files(host) if stands_in else ()
+    if in_chroot(host):
+        paths = [path for path in paths if not path.startswith("/run/")]
     gone = [path for path in paths if remove_all(host, path)]
     if seal and host.read(MACHINE_ID):
         # systemd makes a new one. At the word `uninitialized` it would also enable every service of
@@ -77,16 +79,21 @@ def clean(
     return gone
 
 
+def in_chroot(host: Host) -> bool:
+    """Say whether this is an image in a chroot: what is in /run is another machine's."""
+    asks = "systemd-detect-virt"
+    return host.live and bool(host.which(asks)) and not host.run([asks, "--chroot"]).status
+
+
 def quiesce(host: Host) -> list[str]:
     """Make this running machine ready to be sealed; return the units that were stopped.
 
     HostError when it cannot be, and then nothing has been removed.
     """
-    if host.kind("/run/systemd/system") != "directory":
+    if in_chroot(host) or host.kind("/run/systemd/system") != "directory":
         return []
     stopped = []
     for unit in WRITERS:
-        # In a chroot it says nothing of either.
         asked = host.run(["systemctl", "show", "--property=ActiveState", "--value", unit])
         if asked.output.strip() != b"active":
             continue
@@ -100,7 +107,7 @@ def quiesce(host: Host) -> list[str]:
 
 def refuse_amid_a_boot(host: Host) -> None:
     """Raise HostError while a boot is under way: it would write its state again as it ends."""
-    record = status.read(host)
+    record = None if in_chroot(host) else status.read(host)
     if record is not None and record["status"] == "running" and not status.stranded(record):
         raise HostError(
             "clean: a boot is under way, whose end writes all this again:"

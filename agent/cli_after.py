@@ -162,7 +162,7 @@ def clean(options: argparse.Namespace) -> int:
             print(f"stopped {unit}")
     for path in cleaning.clean(host, logs=options.logs, seal=options.seal, stands_in=stands_in):
         print(f"removed {path}" if path != "/etc/machine-id" else f"emptied {path}")
-    if options.seal and host.live:
+    if options.seal and host.live and not cleaning.in_chroot(host):
         print("sealed: switch it off now, a boot would make it a machine of its own again")
     return DONE
 

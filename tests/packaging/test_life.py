@@ -104,6 +104,33 @@ def test_installed_booted_reset_upgraded_removed_and_purged(
         assert guest.sh("systemctl list-units --all --no-legend 'linklocal*'").strip() == ""
 
 
+# An image that is worked on in a chroot, with what such a one has of the machine at work.
+IMAGE = """\
+mkdir /image; mount -t tmpfs none /image; cd /image; mkdir -p usr run dev proc var/lib
+cp -a /etc /bin /sbin /lib* .; cp -a /var/lib/linklocal var/lib
+for each in usr run dev proc; do mount --rbind /$each $each; done
+chroot . linklocal-agent clean --seal
+cat etc/machine-id; ls -d var/lib/linklocal/* etc/ssh/ssh_host* 2>/dev/null || :
+"""
+
+
+def test_what_is_sealed_in_a_chroot_is_not_the_machine_around_it(
+    nspawn_guest: StartNspawn, cloud: Cloud, layer: Path
+) -> None:
+    with cloud.serve([INSTANCE]) as service:
+        guest = nspawn_guest(cloud=cloud, nic=NIC, layers=[layer], product="OpenStack Nova")
+        install(guest, AGENT)
+        told = booted(guest)
+
+        said = guest.sh(IMAGE).splitlines()
+
+        assert "emptied /etc/machine-id" in said
+        assert all(line.startswith(("removed /", "emptied /")) for line in said), said
+        assert not [line for line in said if " /run/" in line]
+        assert guest.sh("linklocal-agent status") == told
+        reset(service)
+
+
 def test_a_sealed_machine_boots_as_a_new_one(
     nspawn_guest: StartNspawn, cloud: Cloud, layer: Path
 ) -> None:
