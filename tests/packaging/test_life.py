@@ -104,11 +104,13 @@ def test_installed_booted_reset_upgraded_removed_and_purged(
         assert guest.sh("systemctl list-units --all --no-legend 'linklocal*'").strip() == ""
 
 
-# An image that is worked on in a chroot, with what such a one has of the machine at work.
+# An image in a chroot, with what such a one has of the machine at work, and without.
 IMAGE = """\
 mkdir /image; mount -t tmpfs none /image; cd /image; mkdir -p usr run dev proc var/lib
 cp -a /etc /bin /sbin /lib* .; cp -a /var/lib/linklocal var/lib
 for each in usr run dev proc; do mount --rbind /$each $each; done
+chroot . linklocal-agent clean --seal
+umount -R -l run dev proc
 chroot . linklocal-agent clean --seal
 cat etc/machine-id; ls -d var/lib/linklocal/* etc/ssh/ssh_host* 2>/dev/null || :
 """
