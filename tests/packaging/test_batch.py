@@ -23,6 +23,16 @@ WRONG = Nic("192.168.1.12/24", "fa:16:3e:f7:c1:12")
 NOBODY = "192.168.1.99"
 PASSWORD = "{{Batch-2468}},'word"
 HERE = "192.168.1.1"
+# Has dpkg's lock until somebody has waited for it for a second, as a machine's own upgrades have.
+BUSY = """\
+import fcntl, pathlib, subprocess, time
+lock = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+pathlib.Path("/run/busy").touch()
+while subprocess.run(["pgrep", "-x", "apt-get"], stdout=subprocess.DEVNULL).returncode:
+    time.sleep(0.1)
+time.sleep(1)
+"""
 SSHD = b"PermitRootLogin yes\nPasswordAuthentication yes\nUseDNS no\n"
 
 
@@ -96,7 +106,10 @@ def test_many_hosts_are_installed_updated_and_removed(
         package = f"linklocal_package={executor.package}"
         words = ("-e", package, "-e", "linklocal_daemon=false", "--timeout", "5")
 
-        status, said = executor.play(*words, hosts=hosts)
+        with good[0].start(["python3", "-c", BUSY]) as busy:
+            good[0].sh("until [ -e /run/busy ]; do sleep 0.1; done")
+            status, said = executor.play(*words, hosts=hosts)
+            assert busy.wait(10).returncode == 0
         told = lines_about(said)
         assert status != 0
         assert told["192.168.1.10"].startswith("[SUCCESS] installed linklocal-agent 0"), said
