@@ -163,6 +163,36 @@ def test_a_sealed_machine_boots_as_a_new_one(
         reset(service, other)
 
 
+# As Ubuntu divides it from 25.10 on: the one depends on the other, which has its files.
+DIVIDED = """\
+cd /tmp; mkdir -p whole/DEBIAN base/DEBIAN base/usr/bin base/usr/lib/systemd/system-generators
+for each in whole base; do
+  printf '%s\\n' 'Version: 26.1' 'Architecture: all' 'Maintainer: x <x@y.example>' \
+    'Description: divided' >$each/DEBIAN/control
+done
+printf '%s\\n' 'Package: cloud-init' 'Depends: cloud-init-base' >>whole/DEBIAN/control
+echo 'Package: cloud-init-base' >>base/DEBIAN/control
+touch base/usr/bin/cloud-init base/usr/lib/systemd/system-generators/cloud-init-generator
+dpkg-deb --build whole; dpkg-deb --build base; dpkg --install base.deb whole.deb
+"""
+
+
+@pytest.mark.parametrize(
+    "tool", ["dpkg --install", "apt-get --yes --no-install-recommends install"]
+)
+def test_a_cloud_init_of_several_packages_makes_room(
+    nspawn_guest: StartNspawn, layer: Path, tool: str
+) -> None:
+    guest = nspawn_guest(layers=[layer])
+    guest.sh(DIVIDED)
+
+    guest.sh(f"{tool} /root/packages/linklocal-agent_*.deb /root/packages/*-cloud-init_*.deb")
+
+    assert "linklocal" in guest.text("/usr/bin/cloud-init")
+    assert not guest.exists("/usr/lib/systemd/system-generators/cloud-init-generator")
+    assert guest.sh("dpkg --audit") == ""
+
+
 def test_a_machine_without_a_datasource_starts_nothing(
     nspawn_guest: StartNspawn, layer: Path
 ) -> None:
