@@ -14,6 +14,7 @@ from ..guests.cloud import Cloud
 from ..guests.light import Nic
 from ..guests.nspawn import NspawnGuest
 from ..guests.vm import VirtualMachine
+from .test_life import UNITS
 from .test_machine import (
     FIRST,
     ROUTER,
@@ -236,6 +237,8 @@ def test_beside_cloud_init_user_data_is_its_own_and_resets_are_ours(
         guest.reboot()
 
         is_told_by_cloud_init(guest)
+        assert guest.text("/root/ran") == "command\n"
+        guest.sh(f"systemctl start linklocal-agent.target {UNITS}")
         assert guest.text("/root/ran") == "command\n"
         assert not guest.exists("/run/linklocal/status.json")
         asked = ("reset-password", str(small(1)["id"]), "--user", "root", "--password-stdin")

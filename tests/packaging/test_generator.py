@@ -95,6 +95,8 @@ def started(root: Path, files: Mapping[str, str | None], environment: Mapping[st
     wanted = early / "multi-user.target.wants/linklocal-agent.target"
     alone = wanted.with_name("linklocal-resetd.service")
     assert alone.is_symlink() is reason.endswith(ALONE)
+    beside = root / "run/linklocal/beside-cloud-init"
+    assert beside.exists() or not reason.endswith(ALONE)
     assert wanted.is_symlink() is (reason.startswith("on ") and not alone.is_symlink())
     return reason
 
