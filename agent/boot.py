@@ -181,13 +181,11 @@ class Journey:
             return
         try:
             instance = self._find(early=True)
-        except finding.NotYetError as error:
-            log.info("%s", error)
-            return
         except DatasourceError as error:
-            # Said again by the next stage, unless that comes so much later that it may do better.
             log.info("%s", error)
-            self._failed = (time.monotonic(), error)
+            if not self._reach_out() and not isinstance(error, finding.NotYetError):
+                # Said again by the next stage, unless that comes so late that it may do better.
+                self._failed = (time.monotonic(), error)
             return
         self._looked = True
         if instance is None:
@@ -196,6 +194,17 @@ class Journey:
         self._meet(instance, Stage.LOCAL)
         if self._wishes.stages[-1] is Stage.LOCAL:
             self._state.hand_over(instance, {})
+
+    def _reach_out(self) -> bool:
+        """Set up the network of a machine that no instance was ever met on; say if that was done.
+
+        What the kernel's line, the image or nobody asks for needs no instance, and with that the
+        network stage may find it: where no DHCP client is installed, as a rule it does.
+        """
+        if not self._state.is_new():
+            return False
+        turn = networking.Turn(self._host, self._config, self._base)
+        return turn.take_unmet(self._status)
 
     def _meet(self, instance: InstanceData, stage: Stage, *, again: bool = False) -> None:
         """Make *instance* the current one, and set its network up; that not *again* in a boot."""

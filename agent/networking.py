@@ -24,6 +24,9 @@ NAME = "network"
 KEPT = f"{STATE}/network.json"
 """The datasource's document, for when a NIC comes and the datasource cannot be asked."""
 
+UNMET = InstanceData("none", "", None, (), Secret(b""))
+"""Before any is found: nothing of it says anything."""
+
 
 class Turn:
     """Sets up the network of one boot."""
@@ -55,6 +58,18 @@ class Turn:
         if words:
             status.module(NAME, stage, "done", words, seconds, report.entries)
 
+    def take_unmet(self, status: Status) -> bool:
+        """Set up what is asked for by others than a datasource; say whether there is any of it now.
+
+        It is told and done again when an instance is met, as that may say something else.
+        """
+        from .network.backends import ours
+
+        _, failure = self.set_up(UNMET, Report())
+        if failure:
+            status.report.warning(NAME, failure)
+        return not failure and any(ours(self._host))
+
     def set_up(self, instance: InstanceData, report: Report) -> tuple[str, str]:
         """Set it up now; return what was done in words, and why it failed, empty when it did not.
 
@@ -63,7 +78,8 @@ class Turn:
         from .network.stage import set_up
 
         theirs: tuple[str, ...] = ()
-        if self._config.cloud_init_compat:
+        # On an instance that is not known yet, those of cloud-init may be what it runs by.
+        if self._config.cloud_init_compat and instance is not UNMET:
             from .adopting import network_files
 
             theirs = tuple(network_files(self._host))

@@ -72,6 +72,10 @@ class State:
         self._left = frozenset((left or b"").decode("utf-8", "replace").split())
         return self._host.read(CURRENT) != self._line()
 
+    def is_new(self) -> bool:
+        """Say whether no instance was ever settled here."""
+        return self._host.read(CURRENT) is None
+
     def settle(self) -> None:
         """Make the instance the current one, when all is known that another agent has done.
 

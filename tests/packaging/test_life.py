@@ -14,6 +14,7 @@ from ..guests import roots
 from ..guests.cloud import Cloud, Service
 from ..guests.light import Nic
 from ..guests.nspawn import NspawnGuest
+from .test_machine import ROUTER, lease
 
 pytestmark = [pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -191,6 +192,30 @@ def test_a_cloud_init_of_several_packages_makes_room(
     assert "linklocal" in guest.text("/usr/bin/cloud-init")
     assert not guest.exists("/usr/lib/systemd/system-generators/cloud-init-generator")
     assert guest.sh("dpkg --audit") == ""
+
+
+def test_where_no_dhcp_client_is_there_networkd_gets_the_address_that_is_answered(
+    nspawn_guest: StartNspawn, layer: Path
+) -> None:
+    """In an image that holds what the package needs alone, in a cloud that knows by address."""
+    nic = Nic("192.168.1.10/24", NIC.mac, configured=False)
+    placed = {"mac": nic.mac, "ipv4": "192.168.1.10", "prefix": 24}
+    with Cloud(("169.254.169.254/32", f"{ROUTER}/24")) as cloud, lease(cloud, nic):
+        guest = nspawn_guest(cloud=cloud, nic=nic, layers=[layer], product="OpenStack Nova")
+        install(guest, AGENT)
+        guest.sh("rm /usr/sbin/dhclient; systemctl enable systemd-networkd")
+        guest.write("/etc/linklocal/agent.yaml", b"report_boot: true\n")
+        with cloud.serve([{**INSTANCE, "nics": [placed]}]) as service:
+            guest.reboot()
+
+            assert "status: done" in guest.sh("linklocal-agent status --wait --timeout 60 --strict")
+            assert guest.read("/root/ran") == b"ran\n"
+            assert "network: fallback, written for" in guest.text("/var/log/linklocal/agent.log")
+            ready = service.ctl("wait-ready", str(INSTANCE["id"]), "--timeout", "20")
+            assert ready.returncode == 0, ready.stdout + ready.stderr
+            guest.reboot()
+            assert "status: done" in guest.sh("linklocal-agent status --wait --timeout 60 --strict")
+            assert guest.read("/root/ran") == b"ran\n"
 
 
 def test_a_machine_without_a_datasource_starts_nothing(
