@@ -431,3 +431,39 @@ def test_a_vlan_a_bond_and_a_name_are_there_after_boot_and_reboot(
     assert nic.address in before
     assert nic.address in guest.sh("ip -brief address show dev wan0")
     assert "active-backup" in guest.read("/sys/class/net/bond0/bonding/mode").decode()
+
+
+@pytest.mark.parametrize(
+    ("file", "compat", "asked"),
+    [
+        (None, "", "fallback, written for networkd"),
+        ("/etc/netplan/01-image.yaml", "", None),
+        # What cloud-init has generated makes room for an instance's, not for nobody's.
+        ("/etc/netplan/50-cloud-init.yaml", "cloud_init_compat: true\n", None),
+    ],
+)
+def test_before_an_instance_is_met_the_first_nic_asks_where_nothing_else_is_said(
+    light_guest: StartGuest,
+    cloud: Cloud,
+    network_root: Path,
+    installed_agent: Path,
+    file: str | None,
+    compat: str,
+    asked: str | None,
+) -> None:
+    nic = Nic("10.1.0.1/24", "52:54:00:00:01:01", configured=False)
+    guest = light_guest(cloud, nic, lower=network_root, layers=[installed_agent])
+    settings = f"network_back_end: networkd\ndeadline: 0.5\ndhcp_timeout: 0.2\n{compat}"
+    guest.write("/etc/linklocal/agent.yaml", settings.encode())
+    if file:
+        guest.write(file, b"network: {version: 2}\n")
+
+    done = guest.run([*AGENT, "run", "--datasource", "openstack"], cwd=installed.HOME)
+
+    assert done.returncode == 1, done.stdout
+    said = guest.text("/var/log/linklocal/agent.log")
+    assert "no metadata service found" in said
+    assert (" network: " in said.replace("early network: ", "")) is bool(asked)
+    assert asked is None or f"network: {asked}" in said
+    assert bool(guest.names("/etc/systemd/network")) is bool(asked)
+    assert file is None or guest.text(file) == "network: {version: 2}\n"
