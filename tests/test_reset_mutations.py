@@ -24,6 +24,7 @@ ENGINE, WIRE = "metadata_server/reset/engine.py", "metadata_server/reset/wire.py
 DEMANDS = "metadata_server/reset/demands.py"
 DAEMON, PROTOCOL = "agent/reset_password/daemon.py", "agent/reset_password/protocol.py"
 APPLY, KEYS = "agent/reset_password/apply.py", "agent/reset_password/keys.py"
+KEPT = "agent/reset_password/kept.py"
 PRIVATE, CLIENT = "agent/reset_password/private.py", "agent/reset_password/client.py"
 CHANNEL, STORE = "agent/reset_password/channel.py", "metadata_server/store.py"
 
@@ -339,7 +340,7 @@ MUTATIONS = [
     Mutation(
         "a change since",
         APPLY,
-        "elif field != order.hash and not hmac.compare_digest(digest, entry.old):",
+        "elif field != order.hash and not compare_digest(digest, entry.old):",
         "elif False:",
         f"{OF_STATE}a_mark_and_another_field_mean_that_it_was_changed_since",
     ),
@@ -366,7 +367,7 @@ MUTATIONS = [
     ),
     Mutation(
         "results are their instance's",
-        KEYS,
+        KEPT,
         'each.instance in ("", instance)',
         "True",
         f"{OF_STATE}a_result_waits_for_the_server_of_its_own_instance",
